@@ -1,0 +1,66 @@
+"""The engine's nouns: containers, as immutable records.
+
+A container's configuration is kept as Docker's own documents (`Config`, `HostConfig`), because every client
+expects to read back what it, or another client, wrote, field by field. They are decoded where they are
+acted on. This module does no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from netpy.model import EndpointSpec
+
+Json = dict[str, Any]
+Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+NEVER = "0001-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """Where a container stands. Times are RFC 3339 in UTC with nanoseconds, NEVER where it did not happen."""
+
+    status: Status = "created"
+    pid: int = 0
+    monitor_pid: int = 0
+    exit_code: int = 0
+    error: str = ""
+    oom_killed: bool = False
+    started_at: str = NEVER
+    finished_at: str = NEVER
+
+    @property
+    def running(self) -> bool:
+        return self.status in ("running", "paused")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """One network a container is to be plugged into whenever it runs. `settings` is Docker's EndpointSettings."""
+
+    network: str
+    spec: EndpointSpec
+    settings: Json = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A container. `id` is 64 hex digits, `name` has no leading slash, `image` is the reference as given."""
+
+    id: str
+    name: str
+    created: str
+    image: str
+    image_id: str
+    config: Json
+    host_config: Json
+    path: str = ""
+    args: tuple[str, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    state: State = State()
+    restart_count: int = 0
+    stopped_by_user: bool = False
+    mounts: tuple[Json, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -1,0 +1,250 @@
+"""The kernel's nouns: links, addresses, routes, sysctls and firewall intents, as frozen data.
+
+An object says what should be; it does not say how to bring it about. Three things are known of each:
+its `key`, which is its identity (a state holds at most one object per key); its `RANK`, which orders
+creation (and, reversed, removal); and `MUTABLE`, the fields that can change in place, without removing
+the object first. `netns` is the path of a network namespace, or empty for the host's own.
+
+Isolation ranks before links and is removed after them, so that no packet ever passes a bridge that has
+no rules yet, or no longer. Publishing ranks last: a port is opened when what is behind it is there.
+
+Firewall intents (Masquerade, Isolate, Publish, AllowPort, RedirectDns) are what drivers speak. Whichever
+firewall backend is in use lowers them to objects of its own (`netpy.firewall`), which obey the same
+protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+from typing import Protocol as Interface
+
+from netpy.model import Protocol
+
+
+class Key(NamedTuple):
+    """Identity of an object in the kernel: what kind it is, in which namespace, and its name there."""
+
+    kind: str
+    netns: str
+    name: str
+
+
+class KernelObject(Interface):
+    """What `diff` needs to know of an object."""
+
+    RANK: ClassVar[int]
+    MUTABLE: ClassVar[frozenset[str]]
+
+    @property
+    def key(self) -> Key: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge:
+    """A Linux bridge that is up. `ip link add NAME address MAC mtu MTU type bridge`.
+
+    `mark` is its `ip link … alias`, by which we know our own links again.
+    """
+
+    RANK: ClassVar[int] = 20
+    MUTABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "mark", "mac"})
+
+    name: str
+    mac: str
+    mtu: int
+    mark: str
+    netns: str = ""
+
+    @property
+    def key(self) -> Key:
+        return Key("bridge", self.netns, self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Veth:
+    """A veth pair, both ends up: `name` on the host, `ifname` in the namespace `peer_netns`.
+
+    `ip link add NAME mtu MTU type veth peer name IFNAME netns PEER address MAC; ip link set NAME master BRIDGE`.
+    `bridge` is empty for a pair that is routed. `isolated` ports of one bridge cannot reach each other
+    (`bridge link set dev NAME isolated on`); `hairpin` lets a frame leave by the port it came in.
+    """
+
+    RANK: ClassVar[int] = 30
+    MUTABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "mark", "bridge", "hairpin", "isolated"})
+
+    name: str
+    peer_netns: str
+    ifname: str
+    mac: str
+    mtu: int
+    mark: str
+    bridge: str = ""
+    hairpin: bool = False
+    isolated: bool = False
+    netns: str = ""
+
+    @property
+    def key(self) -> Key:
+        return Key("veth", self.netns, self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sysctl:
+    """One kernel setting, `name` as below /proc/sys with slashes. Removing it is leaving it as it is."""
+
+    RANK: ClassVar[int] = 40
+    MUTABLE: ClassVar[frozenset[str]] = frozenset({"value"})
+
+    name: str
+    value: str
+    netns: str = ""
+
+    @property
+    def key(self) -> Key:
+        return Key("sysctl", self.netns, self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """An address with its prefix length on a link. `ip addr add ADDRESS dev LINK` (IPv6: nodad)."""
+
+    RANK: ClassVar[int] = 50
+    MUTABLE: ClassVar[frozenset[str]] = frozenset()
+
+    link: str
+    address: str
+    netns: str = ""
+
+    @property
+    def key(self) -> Key:
+        return Key("address", self.netns, f"{self.link} {self.address}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A route. `ip route replace DESTINATION via VIA dev LINK`; an empty `via` is on-link.
+
+    The default routes are written out: `0.0.0.0/0` and `::/0`.
+    """
+
+    RANK: ClassVar[int] = 60
+    MUTABLE: ClassVar[frozenset[str]] = frozenset({"via", "link"})
+
+    destination: str
+    link: str
+    via: str = ""
+    netns: str = ""
+
+    @property
+    def key(self) -> Key:
+        return Key("route", self.netns, self.destination)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Isolate:
+    """Who may talk to the hosts of `subnet`, which live behind `bridge`.
+
+    `guard="nat"`: nobody from elsewhere, except answers to what they asked and what Publish or AllowPort
+    lets in; packets from other interfaces straight to a container address are dropped before routing.
+    `"routed"`: the same without the drop before routing. `"open"`: everybody.
+    `internal` cuts the network off in both directions. Traffic inside the bridge is not touched (`Veth.isolated`
+    is what forbids it).
+    """
+
+    RANK: ClassVar[int] = 10
+    MUTABLE: ClassVar[frozenset[str]] = frozenset()
+
+    bridge: str
+    subnet: str
+    internal: bool = False
+    guard: Literal["nat", "routed", "open"] = "nat"
+    netns: str = ""
+
+    @property
+    def key(self) -> Key:
+        return Key("isolate", self.netns, f"{self.bridge} {self.subnet}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Masquerade:
+    """Traffic of `subnet` that leaves by another interface than `bridge` carries the host's address.
+
+    `source` names that address (SNAT); empty, the kernel chooses by route.
+    """
+
+    RANK: ClassVar[int] = 12
+    MUTABLE: ClassVar[frozenset[str]] = frozenset()
+
+    bridge: str
+    subnet: str
+    source: str = ""
+    netns: str = ""
+
+    @property
+    def key(self) -> Key:
+        return Key("masquerade", self.netns, f"{self.bridge} {self.subnet}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllowPort:
+    """The port of a container may be reached from outside its bridge, without translation."""
+
+    RANK: ClassVar[int] = 80
+    MUTABLE: ClassVar[frozenset[str]] = frozenset()
+
+    bridge: str
+    protocol: Protocol
+    address: str
+    port: int
+    netns: str = ""
+
+    @property
+    def key(self) -> Key:
+        return Key("allow", self.netns, f"{self.address} {self.port}/{self.protocol}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """`host_ip`:`host_port` of the host leads to `address`:`port` behind `bridge`.
+
+    `host_ip` `0.0.0.0` or `::` means every address of the host in that family. Only packets to a local
+    address are translated: forwarded traffic of strangers to the same port is not ours.
+    """
+
+    RANK: ClassVar[int] = 80
+    MUTABLE: ClassVar[frozenset[str]] = frozenset()
+
+    bridge: str
+    protocol: Protocol
+    host_ip: str
+    host_port: int
+    address: str
+    port: int
+    netns: str = ""
+
+    @property
+    def key(self) -> Key:
+        return Key("publish", self.netns, f"{self.host_ip} {self.host_port}/{self.protocol}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedirectDns:
+    """In the namespace `netns`, port 53 of 127.0.0.11 leads to `port` of 127.0.0.11, UDP and TCP alike.
+
+    A redirection and not a listener on port 53, so that the container may bind port 53 itself.
+    """
+
+    RANK: ClassVar[int] = 70
+    MUTABLE: ClassVar[frozenset[str]] = frozenset({"port"})
+
+    port: int
+    netns: str
+
+    @property
+    def key(self) -> Key:
+        return Key("redirect-dns", self.netns, "127.0.0.11")
+
+
+Intent = Isolate | Masquerade | AllowPort | Publish | RedirectDns
+LinkObject = Bridge | Veth | Sysctl | Address | Route
