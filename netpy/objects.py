@@ -48,12 +48,13 @@ class Bridge:
     """
 
     RANK: ClassVar[int] = 20
-    MUTABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "mark", "mac"})
+    MUTABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "mark", "mac", "up"})
 
     name: str
     mac: str
     mtu: int
     mark: str
+    up: bool = True
     netns: str = ""
 
     @property
@@ -71,7 +72,7 @@ class Veth:
     """
 
     RANK: ClassVar[int] = 30
-    MUTABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "mark", "bridge", "hairpin", "isolated"})
+    MUTABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "mark", "bridge", "hairpin", "isolated", "up"})
 
     name: str
     peer_netns: str
@@ -82,6 +83,7 @@ class Veth:
     bridge: str = ""
     hairpin: bool = False
     isolated: bool = False
+    up: bool = True
     netns: str = ""
 
     @property

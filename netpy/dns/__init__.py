@@ -31,7 +31,8 @@ class View:
     `networks` are (id, name) pairs, in search order; the first that knows a name answers. `links` maps an alias
     of this sandbox alone to a name. `upstreams` are asked from inside the sandbox; where there are none the
     host's own servers are asked, from the host. `external` is False where only internal networks are attached:
-    then nothing is forwarded through the host.
+    then nothing is forwarded through the host. `ndots` is that of the sandbox's resolv.conf where somebody asked for
+    one, else 0: where it is more, an unknown name of a single label is not forwarded, as it is no name of the world's.
     """
 
     sandbox_id: str
@@ -39,6 +40,7 @@ class View:
     links: Mapping[str, str] = field(default_factory=dict[str, str])
     upstreams: tuple[str, ...] = ()
     external: bool = True
+    ndots: int = 0
 
 
 class NameService(Protocol):

@@ -1,0 +1,118 @@
+"""Words of Dockerfile instructions: quotes, escapes and variables.
+
+The rules are those of a POSIX shell cut down to what Dockerfiles have: single quotes keep everything, double quotes keep
+spaces, a backslash keeps one character, and `$NAME`, `${NAME}`, `${NAME:-word}`, `${NAME:+word}` are replaced outside of
+single quotes. Nothing is executed and nothing is globbed. No I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from netpy.errors import InvalidArgument
+
+_SPACE = " \t\r\n"
+
+
+def split(text: str, variables: Mapping[str, str]) -> list[str]:
+    """The words of `text`, unquoted and expanded. An expansion is never split again.
+
+    InvalidArgument for an unfinished quote or expansion.
+    """
+    return [_expand(raw, variables) for raw in raw_words(text)]
+
+
+def expand(text: str, variables: Mapping[str, str]) -> str:
+    """`text` as one word: unquoted and expanded, its spaces kept."""
+    return _expand(text, variables)
+
+
+def raw_words(text: str) -> list[str]:
+    """`text` cut at the spaces that no quote and no backslash protects; quotes and backslashes stay."""
+    words: list[str] = []
+    word, quote, position = "", "", 0
+    while position < len(text):
+        char = text[position]
+        if char == "\\" and quote != "'" and position + 1 < len(text):
+            word += text[position : position + 2]
+            position += 2
+            continue
+        quote = _next_quote(quote, char)
+        if char in _SPACE and not quote:
+            words += [word] if word else []
+            word = ""
+        else:
+            word += char
+        position += 1
+    if quote:
+        raise InvalidArgument(f"unexpected end of statement while looking for matching quote in {text!r}")
+    return [*words, word] if word else words
+
+
+def _next_quote(quote: str, char: str) -> str:
+    if quote:
+        return "" if char == quote else quote
+    return char if char in "'\"" else ""
+
+
+def _expand(text: str, variables: Mapping[str, str]) -> str:
+    """One pass over `text`; `quote` is the quote we are in."""
+    out, quote, position = "", "", 0
+    while position < len(text):
+        char = text[position]
+        if char == "\\" and quote != "'":
+            piece, position = _escaped(text, position, quote)
+            out += piece
+        elif char == "$" and quote != "'":
+            piece, position = _variable(text, position, variables)
+            out += piece
+        else:
+            before, quote = quote, _next_quote(quote, char)
+            out += char if before == quote else ""
+            position += 1
+    return out
+
+
+def _escaped(text: str, position: int, quote: str) -> tuple[str, int]:
+    following = text[position + 1 : position + 2]
+    if quote == '"' and following not in ('"', "$", "\\"):
+        return "\\" + following, position + 2
+    return following, position + 2
+
+
+def _variable(text: str, position: int, variables: Mapping[str, str]) -> tuple[str, int]:
+    """What the `$…` at `position` stands for, and where the text goes on."""
+    if text[position + 1 : position + 2] == "{":
+        end = _closing_brace(text, position + 2)
+        return _braced(text[position + 2 : end], variables), end + 1
+    end = position + 1
+    while end < len(text) and (text[end].isalnum() or text[end] == "_"):
+        end += 1
+    if end == position + 1:
+        return "$", end
+    return variables.get(text[position + 1 : end], ""), end
+
+
+def _closing_brace(text: str, position: int) -> int:
+    depth = 1
+    for index in range(position, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[index], 0)
+        if depth == 0:
+            return index
+    raise InvalidArgument(f"syntax error: missing '}}' in {text!r}")
+
+
+def _braced(inner: str, variables: Mapping[str, str]) -> str:
+    name, colon, modifier = inner.partition(":")
+    if not name.isidentifier():
+        raise InvalidArgument(f"bad substitution ${{{inner}}}")
+    value = variables.get(name, "")
+    if not colon:
+        return value
+    match modifier[:1]:
+        case "-":
+            return value or _expand(modifier[1:], variables)
+        case "+":
+            return _expand(modifier[1:], variables) if value else ""
+        case _:
+            raise InvalidArgument(f"unsupported modifier in substitution ${{{inner}}}")

@@ -1,0 +1,118 @@
+"""Veth pairs: one object with an end in either namespace.
+
+Deleting a pair costs the kernel 20 ms of waiting. When its sandbox is already gone nobody needs to wait: the pair is
+only marked, and a thread deletes all marked links at once. Whoever looks takes a marked link for gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+
+from netpy.diff import Change, Create, Delete, Update
+from netpy.errors import NotFound
+from netpy.kernel import links, netns
+from netpy.kernel.rtnetlink import Channel, Message
+from netpy.objects import Veth
+
+logger = logging.getLogger(__name__)
+
+
+class Pairs:
+    """Makes, changes, removes and reads pairs. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._doomed = threading.Event()
+        self._reaper: threading.Thread | None = None
+
+    def make(self, change: Change) -> None:
+        """Carry out a change of a Veth; OSError or NetpyError when the kernel refuses."""
+        match change:
+            case Create(Veth() as veth):
+                _create(veth)
+            case Update(_, Veth() as veth):
+                _send(*links.update_veth(veth))
+                netns.run_in(veth.peer_netns, lambda: _send(links.raise_link(veth.ifname, veth.mtu)))
+            case Delete(Veth() as veth):
+                self._delete(veth)
+            case _:
+                raise TypeError(f"not a change of a veth: {change}")
+
+    def observe(self, channel: Channel, wanted: Veth) -> Veth | None:
+        """The pair under the name of `wanted`, seen from both ends; `channel` is in the near namespace."""
+        near = links.find(channel, wanted.name) if links.index_of(wanted.name) else None
+        if near is None:
+            return None
+        try:
+            far = netns.run_in(wanted.peer_netns, lambda: _find(wanted.ifname))
+        except NotFound:
+            far = None
+        if far is not None and far.peer != near.index:
+            far = None
+        return Veth(
+            name=wanted.name,
+            netns=wanted.netns,
+            peer_netns=wanted.peer_netns if far else "",
+            ifname=wanted.ifname if far else "",
+            mac=far.mac if far else "",
+            mtu=near.mtu if far is None or far.mtu == near.mtu else far.mtu,
+            mark=near.mark,
+            bridge=links.name_of(near.master) if near.master else "",
+            hairpin=near.hairpin,
+            isolated=near.isolated,
+            up=near.up and far is not None and far.up,
+        )
+
+    def _delete(self, veth: Veth) -> None:
+        if links.index_of(veth.name) == 0:
+            return
+        if veth.peer_netns and netns.exists(veth.peer_netns):
+            # The sandbox lives on and may be plugged in again under the same interface name: wait.
+            _send(links.delete(veth.name), tolerant=True)
+            return
+        _send(links.doom(veth.name), tolerant=True)
+        with self._lock:
+            if self._reaper is None:
+                self._reaper = threading.Thread(target=self._reap, name="link-reaper", daemon=True)
+                self._reaper.start()
+        self._doomed.set()
+
+    def _reap(self) -> None:
+        while True:
+            self._doomed.wait()
+            self._doomed.clear()
+            try:
+                _send(links.delete_doomed(), tolerant=True)
+            except OSError as error:
+                logger.warning("deleting links that are no longer used: %s", error)
+
+
+def _create(veth: Veth) -> None:
+    try:
+        descriptor = os.open(veth.peer_netns, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotFound(f"network namespace {veth.peer_netns} does not exist") from None
+    try:
+        # The first message alone decides whether there is a pair of ours to take back.
+        create, *settings = links.new_veth(veth, descriptor)
+        _send(create)
+    finally:
+        os.close(descriptor)
+    try:
+        _send(*settings)
+        netns.run_in(veth.peer_netns, lambda: _send(links.raise_link(veth.ifname, veth.mtu)))
+    except BaseException:
+        _send(links.delete(veth.name), tolerant=True)
+        raise
+
+
+def _find(name: str) -> links.Link | None:
+    with Channel() as channel:
+        return links.find(channel, name)
+
+
+def _send(*messages: Message, tolerant: bool = False) -> None:
+    with Channel() as channel:
+        links.request(channel, messages, tolerant=tolerant)

@@ -1,0 +1,71 @@
+"""What of ours, or of our making, is on the machine: links, namespaces, rules, mounts, processes, sockets, cgroups.
+
+Without arguments prints it as one line of JSON; with `--compare JSON` waits a moment for what is going away by itself
+(the kernel takes tens of milliseconds to delete a namespace's links), then fails and names whatever is new.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PATIENCE = 10.0  # seconds
+
+
+def output(*command: str) -> list[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def processes() -> list[str]:
+    found: list[str] = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            continue
+        if ("netpy" in words and "leaks.py" not in words and "scripts/test" not in words) or "conmon" in words:
+            found.append(f"{entry.parent.name} {words[:120]}")
+    return found
+
+
+def snapshot() -> dict[str, list[str]]:
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    sockets = Path("/proc/net/unix").read_text().splitlines()
+    return {
+        "links": [line.split(":")[1].strip() for line in output("ip", "-o", "link")],
+        "namespaces": [str(path) for path in Path("/run").glob("netpy*/**/netns/*")],
+        "nft rules": [line.strip() for line in output("nft", "list", "tables")],
+        "iptables rules": output("iptables-legacy-save"),
+        "mounts": [line.split()[4] for line in mounts],
+        "processes": [line for line in processes() if "pytest" not in line],
+        "sockets": [line.split()[-1] for line in sockets if "netpy" in line],
+        "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob("*/netpy*/*") if path.is_dir()],
+    }
+
+
+def new_things(before: dict[str, list[str]]) -> list[str]:
+    now = snapshot()
+    return [f"{kind}: {thing}" for kind, things in now.items() for thing in things if thing not in before[kind]]
+
+
+def main() -> int:
+    if len(sys.argv) < 3:
+        print(json.dumps(snapshot()))
+        return 0
+    before = json.loads(sys.argv[2])
+    deadline = time.monotonic() + PATIENCE
+    while (left := new_things(before)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for line in left:
+        print(f"left behind: {line}", file=sys.stderr)
+    return bool(left)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

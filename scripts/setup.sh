@@ -1,0 +1,40 @@
+# Sourced by the other scripts: sets up what is missing, and nothing that is there already.
+# The system's packages come by apt and need root; the Python ones go into .venv beside the sources.
+
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$here"
+
+# What the engine runs on, and what tests and demo add to it: command → Debian package.
+RUN_NEEDS=(crun:crun runc:runc conmon:conmon skopeo:skopeo nft:nftables iptables-legacy:iptables ip:iproute2)
+TRY_NEEDS=(busybox:busybox-static curl:curl dig:dnsutils conntrack:conntrack nsenter:util-linux)
+
+install_missing() { # install_missing command:package… — asks apt only for what no command shows
+    local missing=() pair
+    for pair in "$@"; do
+        command -v "${pair%%:*}" >/dev/null || PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+    done
+    [ -e /usr/share/doc/libnftables1 ] || missing+=(libnftables1)
+    [ ${#missing[@]} -eq 0 ] && return
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        echo "missing programs; install the packages: ${missing[*]}" >&2
+        exit 1
+    fi
+    echo "installing ${missing[*]}" >&2
+    apt-get update -q >/dev/null || true
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+ensure_venv() { # ensure_venv [extra] — .venv with this project and its dependencies, made anew when pyproject changes
+    local want stamp=.venv/.made-from
+    want=$(cksum <pyproject.toml)${1:+ $1}
+    if [ -x .venv/bin/python ] && [ "$(cat $stamp 2>/dev/null)" = "$want" ]; then return; fi
+    if ! python3 -c 'import venv, ensurepip' 2>/dev/null || ! command -v gcc >/dev/null; then
+        # python-iptables comes as source and is compiled against Python's headers.
+        install_missing no-venv:python3-venv gcc:gcc no-headers:python3-dev no-headers:libc6-dev
+    fi
+    echo "setting up .venv" >&2
+    [ -x .venv/bin/python ] || python3 -m venv .venv
+    .venv/bin/python -m pip install -q --disable-pip-version-check -e ".${1:+[$1]}"
+    echo "$want" >$stamp
+}

@@ -1,0 +1,160 @@
+"""A tiny Docker Engine API on a Unix socket: canned answers, and a record of every request.
+
+It knows no containers; a test says what each `METHOD /path` answers (the version prefix and the query are cut off), and reads
+what was asked. Real `docker` speaks to it too, which is how the two clients are compared.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import socketserver
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+CONTAINER_ID = "c4f62523a95a8941d2c71d414327232f4441f59222001e2ffc0c645793af8119"
+NETWORK_ID = "306419ab57360f6f6f671741254b2c7b7d8e7c257c281bcc7bc9d81cacb8e6d3"
+IMAGE_ID = "sha256:ca2b0f26964cf2e80ba3e084d5983dab293fdb87485dc6445f3f7bbfc89d7459"
+
+
+@dataclass
+class Request:
+    """What a client asked. `query` has lists of values, `body` is decoded JSON where it is JSON."""
+
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    body: Any
+    raw: bytes
+
+    @property
+    def line(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+@dataclass
+class Answer:
+    """A canned answer. With `hijack`, the connection is handed to that function after the 101."""
+
+    status: int = 200
+    body: Any = None
+    raw: bytes = b""
+    chunks: list[bytes] = field(default_factory=list)
+    content_type: str = "application/json"
+    hijack: Callable[[socket.socket], None] | None = None
+    before: Callable[[], None] | None = None
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Daemon
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def address_string(self) -> str:
+        return "unix"
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            whole = b""
+            while size := int(self.rfile.readline(), 16):
+                whole += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return whole
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def _handle(self) -> None:
+        url = urlsplit(self.path)
+        path = re.sub(r"^/v[0-9.]+", "", url.path)
+        raw = self._body()
+        try:
+            body = json.loads(raw) if raw else None
+        except ValueError:
+            body = None
+        request = Request(self.command, path, parse_qs(url.query, keep_blank_values=True), body, raw)
+        if path == "/_ping":
+            self._reply(Answer(raw=b"OK", content_type="text/plain"))
+            return
+        self.server.requests.append(request)
+        self._reply(self.server.answer(request))
+
+    def _reply(self, answer: Answer) -> None:
+        if answer.before is not None:
+            answer.before()
+        if answer.hijack is not None:
+            self.wfile.write(
+                b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n"
+                b"Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+            )
+            self.close_connection = True
+            answer.hijack(self.connection)
+            return
+        self.send_response(answer.status)
+        self.send_header("Api-Version", "1.47")
+        self.send_header("Ostype", "linux")
+        self.send_header("Content-Type", answer.content_type)
+        if answer.chunks:
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for chunk in answer.chunks:
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            self.wfile.write(b"0\r\n\r\n")
+            return
+        content = answer.raw or (b"" if answer.body is None else json.dumps(answer.body).encode() + b"\n")
+        if answer.status != 204:
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    do_GET = do_POST = do_DELETE = do_HEAD = do_PUT = _handle
+
+
+class Daemon(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """Runs in a thread while it is open as a context."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.host = f"unix://{path}"
+        self.requests: list[Request] = []
+        self.routes: dict[str, Answer | list[Answer] | Callable[[Request], Answer]] = {}
+        super().__init__(str(path), Handler)
+
+    def answer(self, request: Request) -> Answer:
+        route = self.routes.get(request.line)
+        if isinstance(route, list):
+            return route.pop(0) if len(route) > 1 else route[0]
+        if callable(route):
+            return route(request)
+        if route is not None:
+            return route
+        name = request.path.split("/")[2] if request.path.count("/") > 1 else request.path
+        kind = request.path.split("/")[1]
+        words = {"containers": "No such container: ", "networks": "network ", "images": "No such image: "}
+        tail = " not found" if kind == "networks" else ""
+        return Answer(status=404, body={"message": f"{words.get(kind, 'page not found ')}{name}{tail}"})
+
+    def lines(self) -> list[str]:
+        return [request.line for request in self.requests]
+
+    def __enter__(self) -> Daemon:
+        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.thread.join()
+        self.server_close()
+        self.path.unlink(missing_ok=True)
