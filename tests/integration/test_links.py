@@ -262,7 +262,9 @@ def test_a_held_port_cannot_be_bound_by_others(namespace: str) -> None:
         for reuse in (False, True):
             with pytest.raises(OSError, match="in use"):
                 inside(namespace, lambda k=kind, p=port, r=reuse: bind(k, ("0.0.0.0", p), reuse=r))
-        with pytest.raises(Conflict, match=rf"failed to bind host port 127\.0\.0\.1:{port}/{protocol}: address already"):
+        with pytest.raises(
+            Conflict, match=rf"failed to bind host port 127\.0\.0\.1:{port}/{protocol}: address already"
+        ):
             inside(namespace, lambda p=protocol, n=port: Holds().hold(p, "127.0.0.1", n))
         holds.release(protocol, "0.0.0.0", port)  # pyright: ignore[reportArgumentType]
         inside(namespace, lambda k=kind, p=port: bind(k, ("0.0.0.0", p), reuse=False))

@@ -1,0 +1,106 @@
+"""Published ports: every form of -p, who may use them, and what a busy port undoes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.world import HOST_ADDRESS, Daemon, World, eventually
+
+pytestmark = pytest.mark.root
+
+SERVER = "mkdir -p /w && hostname > /w/index.html && exec httpd -f -p 80 -h /w"
+ECHO_UDP = "while :; do echo pong | nc -u -l -p 53 -w 1; done"
+
+
+def get(world: World, where: str, url: str) -> str:
+    return world.at(where, "curl", "-s", "--max-time", "2", url, check=False).stdout.strip()
+
+
+def test_all_forms_of_publishing(netpy: Daemon) -> None:
+    netpy(
+        "run", "-d", "--name", "w", "-p", "8800:80", "-p", "127.0.0.1:5353:53/udp", "-p", "8000-8010:8000-8010",
+        "-p", "9000", "--expose", "7000", "-P", "busybox", "sleep", "1000",
+    )  # fmt: skip
+    ports = netpy("port", "w").splitlines()
+    assert "80/tcp -> 0.0.0.0:8800" in ports and "53/udp -> 127.0.0.1:5353" in ports
+    assert [f"{n}/tcp -> 0.0.0.0:{n}" in ports for n in range(8000, 8011)] == [True] * 11
+    assert any(line.startswith("9000/tcp -> 0.0.0.0:") for line in ports)
+    assert any(line.startswith("7000/tcp -> 0.0.0.0:") for line in ports)
+    shown = netpy("ps", "--format", "{{.Ports}}")
+    assert "0.0.0.0:8000-8010->8000-8010/tcp" in shown and "127.0.0.1:5353->53/udp" in shown
+
+
+def test_who_reaches_a_published_port(netpy: Daemon, world: World) -> None:
+    netpy("network", "create", "one")
+    netpy("network", "create", "two")
+    netpy(
+        "run",
+        "-d",
+        "--name",
+        "w",
+        "--hostname",
+        "w",
+        "--network",
+        "one",
+        "-p",
+        "8800:80",
+        "busybox",
+        "sh",
+        "-c",
+        SERVER,
+    )
+    url = f"http://{HOST_ADDRESS}:8800/"
+    eventually(lambda: get(world, world.outside, url) == "w", "from outside")
+    assert get(world, world.host, url) == "w"
+    wget = f"wget -q -T 2 -O - {url}"
+    assert netpy("exec", "w", "sh", "-c", wget) == "w", "from the container itself"
+    assert netpy("run", "--rm", "--network", "one", "busybox", "sh", "-c", wget) == "w", "from a sibling"
+    assert netpy("run", "--rm", "--network", "two", "busybox", "sh", "-c", wget) == "w", "from another network"
+
+
+def test_a_loopback_port_stays_on_the_host(netpy: Daemon, world: World) -> None:
+    netpy("run", "-d", "--name", "w", "--hostname", "w", "-p", "127.0.0.1:8802:80", "busybox", "sh", "-c", SERVER)
+    eventually(lambda: get(world, world.host, "http://127.0.0.1:8802/") == "w", "from the host")
+    assert get(world, world.outside, f"http://{HOST_ADDRESS}:8802/") == ""
+    world.at(world.outside, "ip", "route", "add", "127.0.0.1/32", "via", HOST_ADDRESS, "table", "100")
+
+
+def test_udp_answers_come_from_where_they_were_asked(netpy: Daemon, world: World) -> None:
+    netpy("run", "-d", "--name", "u", "-p", "5300:53/udp", "busybox", "sh", "-c", ECHO_UDP)
+    ask = f"echo ping | timeout 2 nc -u -w 1 {HOST_ADDRESS} 5300 2>/dev/null || true"
+    eventually(lambda: "pong" in world.at(world.outside, "busybox", "sh", "-c", ask).stdout, "a UDP answer")
+
+
+def test_a_busy_port_is_named_and_everything_is_undone(netpy: Daemon, world: World) -> None:
+    netpy("network", "create", "n")
+    netpy("run", "-d", "--name", "first", "--network", "n", "-p", "8803:80", "busybox", "sleep", "1000")
+    links = world.at(world.host, "ip", "-o", "link").stdout.count("veth")
+    again = netpy.fails(
+        "run", "-d", "--name", "second", "--network", "n", "-p", "8804:80", "-p", "8803:81", "busybox", "sleep", "9"
+    )
+    assert again.returncode == 125 and "Bind for 0.0.0.0:8803 failed: port is already allocated" in again.stderr
+    netpy("rm", "second")
+    eventually(lambda: world.at(world.host, "ip", "-o", "link").stdout.count("veth") == links, "no veth is left")
+    netpy("run", "-d", "--name", "third", "--network", "n", "-p", "8804:80", "busybox", "sleep", "1000")
+    assert netpy("network", "check") == ""
+
+
+def test_a_port_of_another_program_is_not_taken(netpy: Daemon, world: World) -> None:
+    netpy("run", "-d", "--name", "squatter", "--network", "host", "busybox", "nc", "-l", "-p", "8805")
+    eventually(lambda: ":8805" in world.at(world.host, "ss", "-ltn").stdout)
+    busy = netpy.fails("run", "--rm", "-p", "8805:80", "busybox", "true")
+    assert "address already in use" in busy.stderr and busy.returncode == 125
+
+
+@pytest.mark.parametrize("spec", ["80:99999", "abc", "8000-8010:80-82", "300.1.1.1:80:80", "80:80/icmp"])
+def test_nonsense_is_refused_before_anything_happens(netpy: Daemon, spec: str) -> None:
+    assert netpy.fails("run", "-p", spec, "busybox", "true").returncode == 125
+    assert netpy("ps", "-aq") == ""
+
+
+def test_a_stopped_container_gives_its_ports_back(netpy: Daemon, world: World) -> None:
+    netpy("run", "-d", "--name", "w", "-p", "8806:80", "busybox", "sh", "-c", SERVER)
+    netpy("stop", "-t", "0", "w")
+    assert ":8806" not in world.at(world.host, "ss", "-ltn").stdout
+    netpy("start", "w")
+    eventually(lambda: get(world, world.outside, f"http://{HOST_ADDRESS}:8806/") != "", "after a restart")

@@ -1,0 +1,78 @@
+"""The daemon dies; containers, addresses, ports and names live on. And two daemons do not hurt each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.world import HOST_ADDRESS, Daemon, World, eventually
+
+pytestmark = pytest.mark.root
+
+SERVER = "mkdir -p /w && hostname > /w/index.html && exec httpd -f -p 80 -h /w"
+
+
+def answers(world: World, port: int) -> str:
+    url = f"http://{HOST_ADDRESS}:{port}/"
+    return world.at(world.outside, "curl", "-s", "--max-time", "2", url, check=False).stdout.strip()
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_everything_outlives_the_daemon(
+    world: World, new_daemon: Callable[..., Daemon], backend: str, end: str
+) -> None:
+    netpy = new_daemon("outlive", "--firewall-backend", backend)
+    netpy("network", "create", "n")
+    netpy(
+        "run", "-d", "--name", "w", "--hostname", "w", "--network", "n", "-p", "8810:80", "busybox", "sh", "-c", SERVER
+    )
+    asker = "while :; do nslookup w 127.0.0.11 >/dev/null 2>&1 && echo yes || echo no; sleep 0.1; done"
+    netpy("run", "-d", "--name", "asker", "--network", "n", "busybox", "sh", "-c", asker)
+    netpy("run", "-d", "--name", "brief", "--network", "n", "busybox", "sleep", "1000")
+    eventually(lambda: answers(world, 8810) == "w")
+    before = netpy.json("inspect", "w")[0]["NetworkSettings"]["Networks"]
+    pid = netpy("inspect", "-f", "{{.State.Pid}}", "w")
+    brief = int(netpy("inspect", "-f", "{{.State.Pid}}", "brief"))
+    getattr(netpy, end)()
+    assert answers(world, 8810) == "w", "a published port needs no daemon"
+    world.at(world.host, "kill", "-9", str(brief))
+    netpy.start()
+    assert netpy("inspect", "-f", "{{.State.Pid}}", "w") == pid
+    assert netpy.json("inspect", "w")[0]["NetworkSettings"]["Networks"] == before
+    assert answers(world, 8810) == "w"
+    assert netpy("network", "check") == ""
+    eventually(lambda: "Exited (137)" in netpy("ps", "-a", "--filter", "name=brief", "--format", "{{.Status}}"))
+    assert "no" not in netpy("logs", "asker").split()[2:], "a name went unanswered"
+    assert "8810" in netpy.fails("run", "--rm", "-p", "8810:80", "busybox", "true").stderr, "the port is held again"
+    assert netpy("exec", "w", "hostname") == "w"
+    netpy("stop", "-t", "0", "w")
+    assert answers(world, 8810) == ""
+
+
+def test_two_daemons_side_by_side(
+    world: World, running: Daemon, new_daemon: Callable[..., Daemon], backend: str
+) -> None:
+    other = new_daemon("second", "--firewall-backend", backend)
+    try:
+        running("network", "create", "n")
+        other("network", "create", "n")
+        running("run", "-d", "--hostname", "a", "--network", "n", "-p", "8811:80", "busybox", "sh", "-c", SERVER)
+        other("run", "-d", "--hostname", "b", "--network", "n", "-p", "8812:80", "busybox", "sh", "-c", SERVER)
+        eventually(lambda: answers(world, 8811) == "a" and answers(world, 8812) == "b")
+        assert "8811" in other.fails("run", "--rm", "-p", "8811:80", "busybox", "true").stderr
+        other.clean()
+        assert answers(world, 8811) == "a"
+        assert running("network", "check") == "" == other("network", "check")
+    finally:
+        running.clean()
+
+
+def test_a_second_daemon_on_the_same_root_is_refused(running: Daemon) -> None:
+    twin = running.fails("daemon", "--data-root", str(running.data_root), "--exec-root", str(running.exec_root))
+    assert "running" in twin.stderr or "use" in twin.stderr
+
+
+def test_no_daemon_is_said_plainly(running: Daemon) -> None:
+    done = running.fails("-H", "unix:///run/netpy-e2e/nowhere.sock", "ps")
+    assert "Cannot connect to the netpy daemon at unix:///run/netpy-e2e/nowhere.sock" in done.stderr
