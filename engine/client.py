@@ -300,20 +300,26 @@ def _send_chunked(sock: socket.socket, pieces: Iterable[bytes]) -> None:
 def _read_head(sock: socket.socket, host: str) -> bytes:
     """The status line and headers, and not a byte more: what follows may be somebody's stream."""
     head = b""
-    while True:
-        try:
-            seen = sock.recv(_PIECE, socket.MSG_PEEK)
-        except ConnectionResetError:
-            seen = b""
-        if not seen:
-            sock.close()
-            raise DaemonUnavailable(f"the netpy daemon at {host} hung up without an answer")
+    try:
+        while not head or _status(head) == 100:
+            head = _next_head(sock)
+    except (ConnectionResetError, EOFError):
+        sock.close()
+        raise DaemonUnavailable(f"the netpy daemon at {host} hung up without an answer") from None
+    except BaseException:
+        sock.close()
+        raise
+    return head
+
+
+def _next_head(sock: socket.socket) -> bytes:
+    head = b""
+    while seen := sock.recv(_PIECE, socket.MSG_PEEK):
         end = (head + seen).find(b"\r\n\r\n")
         head += sock.recv(len(seen) if end < 0 else end + 4 - len(head))
         if end >= 0:
-            if _status(head) != 100:
-                return head
-            head = b""
+            return head
+    raise EOFError
 
 
 def _status(head: bytes) -> int:

@@ -1,8 +1,8 @@
 """What happened, told to whoever asks: a bus with a short memory.
 
-Events are Docker's documents, because clients print and filter them by their keys. The last 256 are kept, so that `since`
-works for the recent past; nothing is written to disk. Publishing never waits for a subscriber: one that falls behind
-by 8192 events is dropped, rather than letting it hold the engine up. No I/O; threads meet here.
+Events are Docker's documents, because clients print and filter them by their keys. The last 256 are kept, so that
+`since` works for the recent past; nothing is written to disk. Publishing never waits for a subscriber: one that
+falls behind by 8192 events is dropped, rather than letting it hold the engine up. No I/O; threads meet here.
 """
 
 from __future__ import annotations

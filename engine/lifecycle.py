@@ -1,9 +1,9 @@
 """What may happen to a container, when, and what becomes of it. Pure: no clock, no I/O.
 
 One table says which event is allowed in which state and where it leads. What is not in the table is refused, with
-the words that Docker's daemon has for it, because scripts read them. Two kinds of event share the table: requests (start,
-stop, pause, remove…), which somebody makes and which may be refused, and facts (started, exited, backed-off…), which
-the engine reports after the thing has happened.
+the words that Docker's daemon has for it, because scripts read them. Two kinds of event share the table: requests
+(start, stop, pause, remove…), which somebody makes and which may be refused, and facts (started, exited,
+backed-off…), which the engine reports after the thing has happened.
 
     created ──start──▶ created ──started──▶ running ◀──unpause── paused
                           │                 │ │  ▲ └───pause────────▲

@@ -1,7 +1,7 @@
 """The daemon's settings: flags and `daemon.json`, under dockerd's names and with dockerd's complaints.
 
-Every directive is declared once, in DIRECTIVES; flags, file keys, checks and defaults come from there. A key of the file
-that is no directive is an error, and so is a directive given both as a flag and in the file with no way to
+Every directive is declared once, in DIRECTIVES; flags, file keys, checks and defaults come from there. A key of the
+file that is no directive is an error, and so is a directive given both as a flag and in the file, with no way to
 tell which one was meant. Reads the configuration file; changes nothing.
 """
 
@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any, NoReturn
@@ -170,8 +170,8 @@ def _host(value: Any) -> str:
 
 
 def _pool(value: Any) -> AddressPool:
-    parts = value if isinstance(value, dict) else dict(p.partition("=")[::2] for p in _text(value).split(","))
-    named: Mapping[str, Any] = {str(key): part for key, part in parts.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType, reportUnknownArgumentType]
+    pairs: Any = value.items() if isinstance(value, dict) else [p.partition("=")[::2] for p in _text(value).split(",")]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    named: dict[str, Any] = {str(key): part for key, part in pairs}
     if set(named) != {"base", "size"}:
         raise ValueError("must be base=SUBNET,size=PREFIXLENGTH")
     base, size = ip_network(str(named["base"])), int(named["size"])
@@ -293,11 +293,6 @@ def parse(arguments: Sequence[str]) -> Settings:
     given = vars(parser.parse_args(arguments))
     config_file = given.pop("config_file")
     return load({name: value for name, value in given.items() if value is not None}, config_file)
-
-
-def described(settings: Settings) -> Json:
-    """The settings as a JSON document, for the log."""
-    return {f.name: str(getattr(settings, f.name)) for f in fields(settings)}
 
 
 def _read(path: Path, *, required: bool) -> Json:

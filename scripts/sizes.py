@@ -25,9 +25,7 @@ def oversized(path: Path) -> Iterator[str]:
 
 def main() -> int:
     root = Path(__file__).resolve().parent.parent
-    found = [
-        line for room in ROOMS for path in sorted((root / room).rglob("*.py")) for line in oversized(path)
-    ]
+    found = [line for room in ROOMS for path in sorted((root / room).rglob("*.py")) for line in oversized(path)]
     print("\n".join(found))
     return bool(found)
 

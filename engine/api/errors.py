@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import cast
 
 from engine.api.reply import Reply, document
 from netpy.errors import (
@@ -75,7 +76,8 @@ def parts(group: BaseException) -> list[BaseException]:
     """The single exceptions of a group, however deep."""
     if not isinstance(group, BaseExceptionGroup):
         return [group]
-    return [leaf for part in group.exceptions for leaf in parts(part)]
+    inner = cast("BaseExceptionGroup[BaseException]", group)
+    return [leaf for part in inner.exceptions for leaf in parts(part)]
 
 
 def json_error(error: ValueError | RecursionError, text: bytes) -> InvalidArgument:

@@ -7,13 +7,16 @@ shapes of the first two for JSON and leaves the sending to `engine.api.connectio
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from engine.api.hangup import OnHangup
     from engine.api.hijack import Channel
 
+T = TypeVar("T")
 JSON_TYPE = "application/json"
 
 
@@ -31,7 +34,7 @@ class Reply:
     body: bytes = b""
     stream: Iterator[bytes] | None = None
     takeover: Callable[[Channel], None] | None = None
-    on_hangup: Callable[[], None] | None = None
+    on_hangup: OnHangup | None = None
 
 
 def document(content: Any, *, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
@@ -49,10 +52,43 @@ def empty(status: int = 200) -> Reply:
     return Reply(status=status)
 
 
-def documents(items: Iterable[Any], *, on_hangup: Callable[[], None] | None = None) -> Reply:
-    """A stream of JSON documents, one per line and chunk."""
-    return Reply(content_type=JSON_TYPE, stream=map(dumps, items), on_hangup=on_hangup)
+def documents(
+    items: Iterable[Any], *, on_hangup: OnHangup | None = None, close: Callable[[], None] | None = None
+) -> Reply:
+    """A stream of JSON documents, one per line and chunk. `close` is called when the answer is over."""
+    return Reply(content_type=JSON_TYPE, stream=Pieces(items, dumps, close), on_hangup=on_hangup)
 
 
 def dumps(content: Any) -> bytes:
     return json.dumps(content, separators=(",", ":")).encode() + b"\n"
+
+
+class Pieces(Iterator[bytes]):
+    """Items, encoded one by one. Closing it closes their source, even one that was never asked for an item.
+
+    That is more than a generator does: one that has not begun skips its own clean-up.
+    """
+
+    def __init__(
+        self, items: Iterable[T], encode: Callable[[T], bytes], close: Callable[[], None] | None = None
+    ) -> None:
+        self._pieces = map(encode, items)
+        self._close = close or getattr(items, "close", None)
+
+    def __next__(self) -> bytes:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        if self._close is not None:
+            self._close()
+
+
+@contextmanager
+def closing_with(items: object) -> Generator[None]:
+    """Close what can be closed, such as a generator, when the block ends."""
+    try:
+        yield
+    finally:
+        close = getattr(items, "close", None)
+        if close is not None:
+            close()

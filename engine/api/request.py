@@ -1,22 +1,22 @@
 """Requests as values: a head parsed and checked, its query and JSON body decoded on demand.
 
 The grammar of heads is left to llhttp (httptools). This module decides which of the well-formed ones we serve, and
-turns queries, filters and bodies into typed values, with errors that name the offending field. It does no I/O
-itself; the body reads from its wire.
+turns queries and filters into typed values; fields of bodies are `engine.api.decode`'s. It does no I/O itself; the
+body reads from its wire.
 """
 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import BinaryIO, cast
 from urllib.parse import parse_qsl, unquote
 
 import httptools  # pyright: ignore[reportMissingTypeStubs]
 
-from engine.api.errors import BadRequest, json_error
+from engine.api.decode import as_object, loads
+from engine.api.errors import BadRequest
 from engine.api.wire import Body, Wire
 from engine.model import Json
 from netpy.errors import InvalidArgument
@@ -144,6 +144,7 @@ def parse(head: bytes, wire: Wire) -> Request:
         raise BadRequest(f"malformed HTTP request: {error}") from None
     headers = dict(found.headers)
     path, _, query = found.target.decode("latin-1").partition("?")
+    connection = [token.strip() for token in headers.get("connection", "").lower().split(",")]
     version = parser.get_http_version()
     return Request(
         method=parser.get_method().decode("latin-1"),
@@ -151,8 +152,8 @@ def parse(head: bytes, wire: Wire) -> Request:
         query=_query(query),
         headers=headers,
         body=Body(wire, _length(headers), _go_ahead(headers, wire)),
-        keep_alive=parser.should_keep_alive() and version != "1.0",
-        upgrade="upgrade" in headers.get("connection", "").lower() and headers.get("upgrade", "").lower() == "tcp",
+        keep_alive="close" not in connection and version != "1.0",
+        upgrade="upgrade" in connection and headers.get("upgrade", "").lower() == "tcp",
         http10=version == "1.0",
     )
 
@@ -188,73 +189,3 @@ def _go_ahead(headers: Mapping[str, str], wire: Wire) -> Callable[[], None] | No
     if expected and expected != "100-continue":
         raise BadRequest(f"unknown expectation {expected!r}", status=417)
     return (lambda: wire.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")) if expected else None
-
-
-def loads(content: bytes) -> Any:
-    """A JSON document from outside: strict, and with an error that says where it stops making sense."""
-    try:
-        return json.loads(content, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise json_error(error, content) from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def as_object(value: Any, what: str = "the document") -> Json:
-    """The value, if it is a JSON object."""
-    if not isinstance(value, dict):
-        raise InvalidArgument(f"invalid JSON: {what} must be an object, not {_kind(value)}")
-    return cast("Json", value)
-
-
-def text_of(body: Json, name: str, default: str = "") -> str:
-    """The string under that name; the default where it is absent or null."""
-    return cast(str, _typed(body, name, str, default))
-
-
-def flag_of(body: Json, name: str, default: bool = False) -> bool:
-    """The boolean under that name; the default where it is absent or null."""
-    return cast(bool, _typed(body, name, bool, default))
-
-
-def object_of(body: Json, name: str) -> Json:
-    """The object under that name; empty where it is absent or null."""
-    return as_object(body[name], name) if body.get(name) is not None else {}
-
-
-def objects_of(body: Json, name: str) -> list[Json]:
-    """The list of objects under that name; empty where it is absent or null."""
-    items = cast("list[object]", _typed(body, name, list, []))
-    return [as_object(item, f"{name}[{index}]") for index, item in enumerate(items)]
-
-
-def strings_of(body: Json, name: str) -> dict[str, str]:
-    """The object of strings under that name, as labels and options are."""
-    found = object_of(body, name)
-    return {key: text_of(found, key) for key in found}
-
-
-def _typed(body: Json, name: str, kind: type, default: object) -> object:
-    value = body.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, kind):
-        raise InvalidArgument(f"invalid JSON: {name} must be {_NAMES[kind]}, not {_kind(value)}")
-    return cast(object, value)
-
-
-_NAMES: Mapping[type, str] = {
-    str: "a string",
-    bool: "a boolean",
-    int: "a number",
-    float: "a number",
-    list: "a list",
-    dict: "an object",
-    type(None): "null",
-}
-
-
-def _kind(value: Any) -> str:
-    return _NAMES.get(type(value), type(value).__name__)

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import io
 import socket
-from collections.abc import Buffer, Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from engine.api.errors import BadRequest
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 HEAD_LIMIT = 256 * 1024
 _LINE_LIMIT = 4 * 1024
@@ -30,7 +34,7 @@ class Wire:
         """The next request's head with its blank line; empty at a clean end of the stream."""
         end, searched = -1, 0
         while end < 0:
-            while self._buffer[:2] == b"\r\n":  # old clients send a stray line end after a body: RFC 9112, 2.2
+            while self._buffer.startswith(b"\r\n"):  # old clients send a stray line end after a body: RFC 9112, 2.2
                 del self._buffer[:2]
             end = self._buffer.find(b"\r\n\r\n", max(0, searched - 3), HEAD_LIMIT + 4)
             searched = len(self._buffer)
@@ -80,6 +84,12 @@ class Body(io.RawIOBase):
         self._left = length or 0
         self._done = length == 0
         self._before = before
+        self._broken = False
+
+    @property
+    def broken(self) -> bool:
+        """Whether its framing made no sense, so that its end cannot be found."""
+        return self._broken
 
     @property
     def complete(self) -> bool:
@@ -94,9 +104,13 @@ class Body(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Buffer, /) -> int:
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
         view = memoryview(buffer).cast("B")
-        piece = self._piece(len(view))
+        try:
+            piece = self._piece(len(view))
+        except BadRequest:
+            self._broken = True
+            raise
         view[: len(piece)] = piece
         return len(piece)
 

@@ -1,8 +1,8 @@
 """Changes to an image's configuration, written as Dockerfile instructions.
 
-`docker import --change`, `docker commit --change` and a builder all speak the same language: CMD, ENTRYPOINT, ENV, EXPOSE,
-HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR. `apply` takes a configuration (Docker's `Config` document)
-and returns a new one; the old one is left alone. No I/O.
+`docker import --change`, `docker commit --change` and a builder all speak the same language: CMD, ENTRYPOINT, ENV,
+EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR. `apply` takes a configuration (Docker's
+`Config` document) and returns a new one; the old one is left alone. No I/O.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import posixpath
 import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from engine.images import words
 from netpy.errors import InvalidArgument
@@ -90,8 +90,9 @@ def exec_form(rest: str) -> list[str] | None:
         value: object = json.loads(rest)
     except ValueError:
         return None
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):  # pyright: ignore[reportUnknownVariableType]
-        return [str(item) for item in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    items = cast(list[object], value) if isinstance(value, list) else None
+    if items is not None and all(isinstance(item, str) for item in items):
+        return cast(list[str], items)
     return None
 
 

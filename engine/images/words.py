@@ -1,8 +1,8 @@
 """Words of Dockerfile instructions: quotes, escapes and variables.
 
-The rules are those of a POSIX shell cut down to what Dockerfiles have: single quotes keep everything, double quotes keep
-spaces, a backslash keeps one character, and `$NAME`, `${NAME}`, `${NAME:-word}`, `${NAME:+word}` are replaced outside of
-single quotes. Nothing is executed and nothing is globbed. No I/O.
+The rules are those of a POSIX shell cut down to what Dockerfiles have: single quotes keep everything, double quotes
+keep spaces, a backslash keeps one character, and `$NAME`, `${NAME}`, `${NAME:-word}`, `${NAME:+word}` are replaced
+outside of single quotes. Nothing is executed and nothing is globbed. No I/O.
 """
 
 from __future__ import annotations

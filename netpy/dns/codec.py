@@ -19,8 +19,8 @@ _BADVERS = 16
 def examine(packet: bytes) -> wire.Query | bytes:
     """The query in `packet` (at least a header long), or the error message that it deserves.
 
-    FORMERR for what cannot be parsed, is oversized or has not exactly one question, NOTIMP for other opcodes (RFC 1035 §4.1.1),
-    BADVERS for a later EDNS (RFC 6891 §6.1.3).
+    FORMERR for what cannot be parsed, is oversized or has not exactly one question, NOTIMP for other opcodes
+    (RFC 1035 §4.1.1), BADVERS for a later EDNS (RFC 6891 §6.1.3).
     """
     if (packet[2] >> 3) & 0x0F != _QUERY:
         return refusal(packet, wire.NOTIMP)

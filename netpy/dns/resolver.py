@@ -5,8 +5,9 @@ a name means depends on who asks. A query takes the first of three roads:
 
 1. The question section, lower-cased, is looked up in the asker's cache. What is found there is an `_Answer`: records
    already in wire form, twice in a row, so that every rotation of them is one slice. Header, question and slice are
-   joined and that is the reply. Question types are no letters in the types cached (1, 12, 28), so that lower-casing
-   the whole section can confuse nothing; an EDNS cookie or 0x20 spelling does not make the key new.
+   joined and that is the reply; with our OPT record where one came without options or flags. The types cached (1, 12
+   and 28) are no letters, so that lower-casing the whole section can confuse nothing; and neither an EDNS cookie nor
+   0x20 spelling makes the key new.
 2. A simple query that is not in the cache is read by `wire`, looked up in the snapshot, and cached if we know it.
 3. Anything stranger is read by `codec`; what that refuses, it answers itself.
 
@@ -31,9 +32,11 @@ from netpy.dns.zones import Backend, Snapshot
 
 TTL = 5  # seconds: longer than a burst of connections, shorter than anybody waits for a moved container (moby#30029)
 LONGEST_QUERY = 4096  # octets; nothing that asks is longer
+_ONE_QUESTION = b"\0\1\0\0\0\0\0\0"  # the four counts of a header
+_WITH_OPTION = b"\0\1\0\0\0\0\0\1"
+_OUR_OPTION = wire.option()
 _CACHE = 4096  # answers kept for one asker
 _STARTS = 65536  # questions whose next starting place is remembered
-_FAMILY = {wire.A: 4, wire.AAAA: 6}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +70,9 @@ class _Answer:
             starts.append(starts[-1] + sum(map(len, group)))
         self.starts = tuple(starts)
         self.turn = turn % len(starts)
-        counts = self.count.to_bytes(2, "big") + b"\0\0\0\0"
-        self.heads = (b"\x80\x80\0\1" + counts, b"\x81\x80\0\1" + counts)
+        rest = b"\x80\0\1" + min(self.count, 0xFFFF).to_bytes(2, "big") + b"\0\0"
+        # Without and with RD, which is all that differs in the flags of a quick reply; the same with an OPT record.
+        self.heads = tuple(flags + rest + extra for extra in (b"\0\0", b"\0\1") for flags in (b"\x80", b"\x81"))
 
     def body(self) -> bytes:
         """The records, the next backend's first."""
@@ -119,10 +123,21 @@ class Asker:
         """What becomes of `packet`, which came over UDP, or TCP where `stream`. None: say nothing. Never raises."""
         if self._snapshot is not self._resolver.snapshot:
             self._renew()
-        known = self._cache.get(packet[12:].lower())
-        if known is not None and packet[2] <= 1 and packet[3] & 0xDF == 0 and packet[4:12] == b"\0\1\0\0\0\0\0\0":
-            if stream or len(packet) + known.length <= wire.PLAIN_LIMIT:
-                return packet[:2] + known.heads[packet[2]] + packet[12:] + known.body()
+        counts = packet[4:12]
+        if counts == _ONE_QUESTION:
+            question, option, limit = packet[12:], b"", wire.PLAIN_LIMIT
+        elif counts == _WITH_OPTION and packet[-11:-8] == b"\0\0\x29" and packet[-6:] == b"\0\0\0\0\0\0":
+            question, option, limit = packet[12:-11], _OUR_OPTION, packet[-8] << 8 | packet[-7]
+        else:
+            return self._answer(packet, stream)
+        known = self._cache.get(question.lower())
+        if (
+            known is not None
+            and packet[2] <= 1  # a standard query, with or without RD
+            and not packet[3] & 0xDF  # nothing but AD
+            and len(packet) + known.length <= (wire.STREAM_LIMIT if stream else limit)
+        ):
+            return packet[:2] + known.heads[packet[2] + 2 * packet[11]] + question + known.body() + option
         return self._answer(packet, stream)
 
     def _renew(self) -> None:
@@ -207,7 +222,7 @@ def _fitted(query: wire.Query, answer: _Answer, limit: int) -> bytes:
     body = answer.body()
     if answer.length <= space:
         return wire.reply(query, count=answer.count, body=body)
-    if answer.length != answer.width * answer.count or len(answer.starts) == 1:
+    if query.type not in (wire.A, wire.AAAA):  # records of various widths: none of them rather than a part of one
         return wire.reply(query, truncated=True)
     count = max(0, space // answer.width)
     return wire.reply(query, count=count, body=body[: count * answer.width], truncated=True)

@@ -154,7 +154,7 @@ def reply(query: Query, *, rcode: int = NOERROR, count: int = 0, body: bytes = b
         )
     )
     head = query.id + flags + _COUNTS.pack(1, count, 0, int(query.edns)) + query.question
-    return head + body + _our_option(query) if query.edns else head + body
+    return head + body + option(dnssec_ok=query.dnssec_ok) if query.edns else head + body
 
 
 def room(query: Query, limit: int) -> int:
@@ -162,8 +162,9 @@ def room(query: Query, limit: int) -> int:
     return limit - HEADER - len(query.question) - (_OPT.size if query.edns else 0)
 
 
-def _our_option(query: Query) -> bytes:
-    return _OPT.pack(0, OPT, OUR_PAYLOAD, _DNSSEC_OK if query.dnssec_ok else 0, 0)  # DO is repeated: RFC 3225 §3
+def option(*, dnssec_ok: bool = False) -> bytes:
+    """The OPT record of our replies."""
+    return _OPT.pack(0, OPT, OUR_PAYLOAD, _DNSSEC_OK if dnssec_ok else 0, 0)  # DO is repeated: RFC 3225 §3
 
 
 def relayed(query: Query, answer: bytes, limit: int) -> bytes:

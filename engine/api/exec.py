@@ -1,0 +1,76 @@
+"""The routes of exec: create in a container, start with a hijacked stream or detached, resize, inspect.
+
+Decodes, calls `engine.containers`, and hands streams to `engine.api.hijack`. No I/O of its own.
+"""
+
+from __future__ import annotations
+
+from engine.api import hijack
+from engine.api.backend import Daemon
+from engine.api.decode import flag_of, text_of
+from engine.api.reply import Reply, document, empty
+from engine.api.request import Request
+from engine.api.router import Route
+from engine.streams import Session
+from netpy.errors import InvalidArgument
+
+MULTIPLEXED_SINCE = (1, 42)
+
+
+class Exec:
+    """Handlers over one daemon."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("POST", "/containers/{id}/exec", self.create),
+            Route("POST", "/exec/{id}/start", self.start),
+            Route("POST", "/exec/{id}/resize", self.resize),
+            Route("GET", "/exec/{id}/json", self.inspect),
+        ]
+
+    def create(self, request: Request) -> Reply:
+        """Equivalent: the first half of `docker exec`."""
+        body = request.json()
+        if not body.get("Cmd"):
+            raise InvalidArgument("no exec command specified")
+        return document({"Id": self._daemon.containers.exec_create(request.params["id"], body)}, status=201)
+
+    def start(self, request: Request) -> Reply:
+        """Equivalent: the second half of `docker exec`. Detached: an empty answer; else the stream."""
+        body = request.json_or_empty()
+        id, tty = request.params["id"], flag_of(body, "Tty")
+        known = self._daemon.containers.exec_inspect(id)
+        keys = hijack.parse_keys(text_of(known, "DetachKeys")) if tty else b""
+        session = self._daemon.containers.exec_start(id, tty=tty, detach=flag_of(body, "Detach"))
+        if session is None:
+            return empty()
+        terms = hijack.Terms(stdin=flag_of(known, "OpenStdin"), close_input=not tty, keys=keys)
+        return taken_over(request, session, terms)
+
+    def resize(self, request: Request) -> Reply:
+        """The client's terminal has a new size."""
+        rows, cols = dimensions(request)
+        self._daemon.containers.exec_resize(request.params["id"], rows, cols)
+        return empty()
+
+    def inspect(self, request: Request) -> Reply:
+        """How it ended, for the client's exit code."""
+        return document(self._daemon.containers.exec_inspect(request.params["id"]))
+
+
+def taken_over(request: Request, session: Session, terms: hijack.Terms) -> Reply:
+    """The answer that joins the client's connection with the session."""
+    framed = not session.tty and request.version >= MULTIPLEXED_SINCE
+    joint = hijack.Joint(session, terms)
+    return Reply(content_type=hijack.MULTIPLEXED if framed else hijack.RAW, takeover=joint.run, on_hangup=joint.leave)
+
+
+def dimensions(request: Request) -> tuple[int, int]:
+    """The `h` and `w` of a resize: rows and columns."""
+    sizes = [request.query.number("h"), request.query.number("w")]
+    if any(size is None or not 0 <= size <= 0xFFFF for size in sizes):
+        raise InvalidArgument("invalid terminal size: h and w must be numbers of rows and columns")
+    return sizes[0] or 0, sizes[1] or 0

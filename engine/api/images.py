@@ -1,0 +1,200 @@
+"""The routes of images: list, inspect, pull, import, load, save, tag, remove, prune.
+
+Decodes, calls `engine.images`, and turns its progress into streams of JSON lines. No I/O of its own.
+
+A stream that has begun cannot take its status back: a failure before the first progress is an ordinary error, one
+after it is a line `{"errorDetail": …, "error": …}`, as Docker's clients expect.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import Iterator, Sequence
+
+from engine.api import filters
+from engine.api.backend import Daemon
+from engine.api.decode import as_object, loads
+from engine.api.errors import message_of
+from engine.api.reply import Reply, closing_with, document, documents, empty
+from engine.api.request import Request
+from engine.api.router import Route
+from engine.api.views.status import unix_time
+from engine.model import Json
+from netpy.errors import Conflict, InvalidArgument, NotFound, Unsupported
+
+_PRUNE_KEYS = filters.PRUNE_KEYS | {"dangling"}
+
+
+class Images:
+    """Handlers over one daemon."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/images/json", self.list),
+            Route("POST", "/images/create", self.create),
+            Route("POST", "/images/load", self.load),
+            Route("POST", "/images/prune", self.prune),
+            Route("GET", "/images/get", self.save),
+            Route("GET", "/images/{name...}/get", self.save),
+            Route("GET", "/images/{name...}/json", self.inspect),
+            Route("GET", "/images/{name...}/history", self.history),
+            Route("POST", "/images/{name...}/tag", self.tag),
+            Route("DELETE", "/images/{name...}", self.remove),
+        ]
+
+    def list(self, request: Request) -> Reply:
+        """Equivalent: `docker images`."""
+        wanted = request.query.filters()
+        old = request.query.text("filter")  # before API 1.25: a name, alone
+        if old:
+            wanted["reference"] = [*wanted.get("reference", []), old]
+        return document(self._daemon.images.summaries(all=request.query.flag("all"), filters=wanted))
+
+    def inspect(self, request: Request) -> Reply:
+        """Equivalent: `docker image inspect`."""
+        name = request.params["name"]
+        try:
+            return document(self._daemon.images.inspect(name))
+        except NotFound as error:
+            raise NotFound(f"no such image: {name}: {error}") from error
+
+    def history(self, request: Request) -> Reply:
+        """Equivalent: `docker history`."""
+        return document(self._daemon.images.history(request.params["name"]))
+
+    def create(self, request: Request) -> Reply:
+        """Equivalent: `docker pull` (`fromImage`) and `docker import` (`fromSrc`)."""
+        query = request.query
+        if query.text("fromImage"):
+            return self._pull(request)
+        if query.text("fromSrc") != "-":
+            raise Unsupported("images are imported from the request's body only: fromSrc must be -")
+        reference = _reference(query.text("repo"), query.text("tag"))
+        image = self._daemon.images.import_rootfs(
+            request.stream(),
+            reference=reference,
+            message=query.text("message"),
+            changes=query.texts("changes"),
+        )
+        self._tell("import", image, reference)
+        return documents([{"status": image}])
+
+    def load(self, request: Request) -> Reply:
+        """Equivalent: `docker load`."""
+        return _progress(self._daemon.images.load(request.stream()))
+
+    def save(self, request: Request) -> Reply:
+        """Equivalent: `docker save`. A missing image is told before the archive begins."""
+        refs = [request.params["name"]] if "name" in request.params else request.query.texts("names")
+        if not refs:
+            raise InvalidArgument("no image to save: names is empty")
+        for ref in refs:
+            self._daemon.images.resolve(ref)
+        return Reply(content_type="application/x-tar", stream=self._daemon.images.save(refs))
+
+    def tag(self, request: Request) -> Reply:
+        """Equivalent: `docker tag`."""
+        target = _reference(request.query.text("repo"), request.query.text("tag"))
+        self._daemon.images.tag(request.params["name"], target)
+        self._tell("tag", self._daemon.images.resolve(target).id, target)
+        return empty(201)
+
+    def remove(self, request: Request) -> Reply:
+        """Equivalent: `docker rmi`."""
+        name, force, noprune = request.params["name"], request.query.flag("force"), request.query.flag("noprune")
+        removed = self._daemon.images.remove(name, force=force, noprune=noprune, used_by=self._used_by)
+        self._tell_removed(removed)
+        return document(removed)
+
+    def prune(self, request: Request) -> Reply:
+        """Equivalent: `docker image prune`; with `dangling=false` everything that no container uses goes."""
+        wanted = request.query.filters()
+        filters.check(wanted, _PRUNE_KEYS)
+        dangling_only = not any(value in ("0", "false") for value in wanted.get("dangling", ()))
+        passes = filters.prune_filter({k: v for k, v in wanted.items() if k != "dangling"}, time.time())
+        removed: list[Json] = []
+        reclaimed = 0
+        for image in self._daemon.images.summaries():
+            named: Sequence[str] = image.get("RepoTags") or []
+            tags = [tag for tag in named if tag != "<none>:<none>"]
+            if (tags and dangling_only) or self._used_by(image["Id"]):
+                continue
+            if passes(_moment(image["Created"]), image.get("Labels") or {}):
+                try:
+                    for ref in tags or [image["Id"]]:
+                        removed += self._daemon.images.remove(ref, used_by=self._used_by)
+                except (NotFound, Conflict):
+                    continue  # somebody removed it, or began to use it, in between
+                reclaimed += int(image.get("Size") or 0)
+        self._tell_removed(removed)
+        return document({"ImagesDeleted": removed or None, "SpaceReclaimed": reclaimed})
+
+    def _pull(self, request: Request) -> Reply:
+        query = request.query
+        reference = query.text("fromImage")
+        progress = self._daemon.images.pull(
+            reference, tag=query.text("tag"), auth=_auth(request), platform=query.text("platform")
+        )
+        return _progress(self._told_of_pull(progress, _reference(reference, query.text("tag"))))
+
+    def _told_of_pull(self, progress: Iterator[Json], reference: str) -> Iterator[Json]:
+        with closing_with(progress):
+            yield from progress
+        self._tell("pull", reference, reference)
+
+    def _used_by(self, image_id: str) -> list[str]:
+        return [c.id for c in self._daemon.containers.all() if c.image_id == image_id]
+
+    def _tell(self, action: str, image: str, name: str) -> None:
+        self._daemon.events.publish("image", action, image, {"name": name or image})
+
+    def _tell_removed(self, removed: list[Json]) -> None:
+        for entry in removed:
+            for key, action in (("Untagged", "untag"), ("Deleted", "delete")):
+                if entry.get(key):
+                    self._tell(action, entry[key], entry[key])
+
+
+def _progress(items: Iterator[Json]) -> Reply:
+    """A stream of progress whose first item is there already: what failed before it is an error of the request."""
+    first = next(items, None)
+    return documents(_continued(first, items))
+
+
+def _continued(first: Json | None, items: Iterator[Json]) -> Iterator[Json]:
+    with closing_with(items):
+        try:
+            if first is not None:
+                yield first
+            yield from items
+        except Exception as error:
+            message = message_of(error)
+            yield {"errorDetail": {"message": message}, "error": message}
+
+
+def _auth(request: Request) -> Json | None:
+    """The credentials in X-Registry-Auth; None without any."""
+    text = request.headers.get("x-registry-auth", "")
+    if not text:
+        return None
+    try:
+        plain = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        return as_object(loads(plain or b"{}")) or None
+    except (binascii.Error, ValueError):
+        raise InvalidArgument("invalid X-Registry-Auth header: base64url of a JSON object is wanted") from None
+
+
+def _reference(repository: str, tag: str) -> str:
+    if not repository or not tag:
+        return repository
+    return f"{repository}@{tag}" if ":" in tag else f"{repository}:{tag}"
+
+
+def _moment(created: int | str) -> str:
+    seconds = created if isinstance(created, int) else unix_time(created)
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

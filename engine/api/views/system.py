@@ -1,0 +1,168 @@
+"""The daemon itself as `docker version`, `docker info` and `docker system df` show it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.api.router import CURRENT, MINIMUM, version_text
+from engine.model import Json
+
+if TYPE_CHECKING:
+    from engine.api.machine import Machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the daemon says of itself. `counts` is the number of containers by status; `now` is RFC 3339."""
+
+    id: str
+    version: str
+    runtime: str
+    firewall: str
+    drivers: Sequence[str]
+    counts: Mapping[str, int]
+    images: int
+    data_root: str
+    labels: Sequence[str]
+    debug: bool
+    listeners: int
+    threads: int
+    now: str
+
+
+def version(machine: Machine, netpy: str) -> Json:
+    """GET /version."""
+    details = {
+        "ApiVersion": version_text(CURRENT),
+        "Arch": machine.architecture,
+        "BuildTime": "",
+        "Experimental": "false",
+        "GitCommit": "",
+        "GoVersion": "",
+        "KernelVersion": machine.kernel,
+        "MinAPIVersion": version_text(MINIMUM),
+        "Os": "linux",
+    }
+    return {
+        "Platform": {"Name": "netpy"},
+        "Components": [{"Name": "Engine", "Version": netpy, "Details": details}],
+        "Version": netpy,
+        "ApiVersion": version_text(CURRENT),
+        "MinAPIVersion": version_text(MINIMUM),
+        "GitCommit": "",
+        "GoVersion": "",
+        "Os": "linux",
+        "Arch": machine.architecture,
+        "KernelVersion": machine.kernel,
+        "BuildTime": "",
+    }
+
+
+def info(machine: Machine, facts: Facts) -> Json:
+    """GET /info. Keys and their order are Docker's; swarm and plugins are said to be absent."""
+    return {
+        "ID": facts.id,
+        **_counts(facts.counts),
+        "Images": facts.images,
+        "Driver": "overlay2",
+        "DriverStatus": [["Backing Filesystem", "overlayfs"], ["Firewall Backend", facts.firewall]],
+        "Plugins": {"Volume": ["local"], "Network": list(facts.drivers), "Authorization": None, "Log": ["json-file"]},
+        **_limits(machine),
+        "IPv4Forwarding": machine.ipv4_forwarding,
+        "BridgeNfIptables": machine.bridge_nf,
+        "BridgeNfIp6tables": machine.bridge_nf6,
+        "Debug": facts.debug,
+        "NFd": machine.descriptors,
+        "OomKillDisable": machine.support.memory and machine.cgroup_version == "1",
+        "NGoroutines": facts.threads,
+        "SystemTime": facts.now,
+        "LoggingDriver": "json-file",
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": machine.cgroup_version,
+        "NEventsListener": facts.listeners,
+        "KernelVersion": machine.kernel,
+        "OperatingSystem": machine.system,
+        "OSVersion": machine.system_version,
+        "OSType": "linux",
+        "Architecture": machine.machine,
+        "IndexServerAddress": "https://index.docker.io/v1/",
+        "RegistryConfig": _REGISTRY,
+        "NCPU": machine.cpus,
+        "MemTotal": machine.memory,
+        "GenericResources": None,
+        "DockerRootDir": facts.data_root,
+        "HttpProxy": "",
+        "HttpsProxy": "",
+        "NoProxy": "",
+        "Name": machine.hostname,
+        "Labels": list(facts.labels),
+        "ExperimentalBuild": False,
+        "ServerVersion": facts.version,
+        "Runtimes": {facts.runtime: {"path": facts.runtime}},
+        "DefaultRuntime": facts.runtime,
+        "Swarm": _SWARM,
+        "LiveRestoreEnabled": True,
+        "Isolation": "",
+        "InitBinary": "",
+        "ContainerdCommit": _NO_COMMIT,
+        "RuncCommit": _NO_COMMIT,
+        "InitCommit": _NO_COMMIT,
+        "SecurityOptions": ["name=seccomp,profile=builtin"],
+        "Warnings": None,
+    }
+
+
+def disk_usage(images: Sequence[Json], containers: Sequence[Json], volumes: Sequence[Json]) -> Json:
+    """GET /system/df."""
+    return {
+        "LayersSize": sum(int(image.get("Size") or 0) for image in images),
+        "Images": list(images),
+        "Containers": list(containers),
+        "Volumes": list(volumes),
+        "BuildCache": [],
+        "BuilderSize": 0,
+    }
+
+
+_REGISTRY: Json = {
+    "AllowNondistributableArtifactsCIDRs": [],
+    "AllowNondistributableArtifactsHostnames": [],
+    "InsecureRegistryCIDRs": ["127.0.0.0/8"],
+    "IndexConfigs": {"docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}},
+    "Mirrors": [],
+}
+_SWARM: Json = {
+    "NodeID": "",
+    "NodeAddr": "",
+    "LocalNodeState": "inactive",
+    "ControlAvailable": False,
+    "Error": "",
+    "RemoteManagers": None,
+}
+_NO_COMMIT: Json = {"ID": "", "Expected": ""}
+
+
+def _counts(counts: Mapping[str, int]) -> Json:
+    running, paused = counts.get("running", 0) + counts.get("restarting", 0), counts.get("paused", 0)
+    total = sum(counts.values())
+    return {
+        "Containers": total,
+        "ContainersRunning": running,
+        "ContainersPaused": paused,
+        "ContainersStopped": total - running - paused,
+    }
+
+
+def _limits(machine: Machine) -> Json:
+    can = machine.support
+    return {
+        "MemoryLimit": can.memory,
+        "SwapLimit": can.swap,
+        "CpuCfsPeriod": can.cpu,
+        "CpuCfsQuota": can.cpu,
+        "CPUShares": can.cpu,
+        "CPUSet": can.cpuset,
+        "PidsLimit": can.pids,
+    }

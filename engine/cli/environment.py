@@ -1,0 +1,65 @@
+"""Environment variables and labels of a command line, from flags and from files.
+
+Reads the files it is given; everything else is pure. A variable without a value takes the caller's own, or is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from engine.cli.flags import BadValue
+
+
+def variables(given: Sequence[str], files: Sequence[str], own: Mapping[str, str]) -> list[str]:
+    """`KEY=value` of all files, then of all flags. Raises BadValue, or ValueError for what a file has wrong."""
+    found: list[str] = []
+    for text in given:
+        if text.startswith("=") or not text:
+            raise BadValue("env", text, f"invalid environment variable: {text}")
+    for line in [line for name in files for line in _lines(name)] + list(given):
+        key, equals, _ = line.partition("=")
+        if equals:
+            found.append(line)
+        elif key in own:
+            found.append(f"{key}={own[key]}")
+    return found
+
+
+def labels(given: Sequence[str], files: Sequence[str] = ()) -> dict[str, str]:
+    """Labels by name, sorted; a label without a value is empty."""
+    pairs = [line.partition("=") for line in [*[line for name in files for line in _lines(name)], *given]]
+    return {name: value for name, _, value in sorted(pairs)}
+
+
+def pairs(given: Sequence[str], flag: str) -> dict[str, str]:
+    """`key=value` flags as a mapping. Raises BadValue where the equals sign is missing."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise BadValue(flag, text, f"{text} must be formatted as key=value")
+        found[name] = value
+    return dict(sorted(found.items()))
+
+
+def _lines(name: str) -> list[str]:
+    """The lines of an env file: comments and blank lines left out, leading blanks removed. Raises ValueError."""
+    try:
+        text = Path(name).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"open {name}: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"env file {name} contains invalid utf8 bytes") from error
+    found: list[str] = []
+    for line in text.splitlines():
+        plain = line.lstrip()
+        if not plain or plain.startswith("#"):
+            continue
+        key = plain.partition("=")[0]
+        if not key:
+            raise ValueError(f"no variable name on line '{plain}'")
+        if any(blank in key for blank in " \t"):
+            raise ValueError(f"variable '{key}' contains whitespaces")
+        found.append(plain)
+    return found

@@ -1,0 +1,132 @@
+"""What a container mounts: `-v`, `--mount` and `--tmpfs` into the API's Binds, Volumes, Mounts and Tmpfs.
+
+Pure, but for making a relative source absolute, which takes the working directory as an argument.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from posixpath import normpath
+from typing import Any
+
+from engine.cli.flags import BadValue
+from engine.cli.units import parse_bytes
+
+_NAMES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
+_BOOLEANS = ("readonly", "bind-nonrecursive", "volume-nocopy")
+_TRUE, _FALSE = ("", "true", "1"), ("false", "0")
+_DETAILS = {"bind": "BindOptions", "volume": "VolumeOptions", "tmpfs": "TmpfsOptions"}
+
+
+def volumes(specs: Sequence[str], directory: str) -> tuple[list[str], dict[str, Any]]:
+    """The `-v` values as Binds (they have a source) and Volumes (anonymous). Raises ValueError."""
+    binds: list[str] = []
+    anonymous: dict[str, Any] = {}
+    for spec in specs:
+        if not spec:
+            raise ValueError("invalid empty volume spec")
+        source, colon, rest = spec.partition(":")
+        if not colon:
+            anonymous[spec] = {}
+        elif source.startswith("."):
+            binds.append(f"{normpath(PurePosixPath(directory) / source)}:{rest}")
+        else:
+            binds.append(spec)
+    return binds, anonymous
+
+
+def tmpfs(specs: Sequence[str]) -> dict[str, str]:
+    """`{"/run": "size=64m"}` of `--tmpfs /run:size=64m`."""
+    return {path: settings for path, _, settings in (spec.partition(":") for spec in specs)}
+
+
+def mounts(specs: Sequence[str]) -> list[dict[str, Any]]:
+    """The `--mount` values as the API's Mounts. Raises BadValue."""
+    found: list[dict[str, Any]] = []
+    for spec in specs:
+        try:
+            found.append(mount(spec))
+        except ValueError as error:
+            raise BadValue("mount", spec, str(error)) from error
+    return found
+
+
+def mount(spec: str) -> dict[str, Any]:
+    """One `type=bind,source=/a,target=/b,readonly`. Raises ValueError with Docker's words."""
+    found: dict[str, Any] = {"Type": "volume"}
+    for text in next(csv.reader([spec])):
+        given, equals, value = text.partition("=")
+        name = _NAMES.get(given.strip().lower(), given.strip().lower())
+        if not equals and name not in _BOOLEANS:
+            raise ValueError(f"invalid field '{text}' must be a key=value pair")
+        _set(found, (given, name), value, spec)
+    if not found.get("Target"):
+        raise ValueError("target is required")
+    if found["Type"] == "bind" and not found.get("Source"):
+        raise ValueError("type=bind requires a source")
+    _check_details(found)
+    return found
+
+
+def _set(found: dict[str, Any], names: tuple[str, str], value: str, spec: str) -> None:
+    given, name = names
+    match name:
+        case "type":
+            found["Type"] = value.lower()
+        case "source" | "target":
+            found[name.title()] = value
+        case "readonly":
+            found["ReadOnly"] = _boolean(given, value)
+        case "consistency":
+            found["Consistency"] = value.lower()
+        case _ if name.startswith(("bind-", "volume-", "tmpfs-")):
+            _set_detail(found, name, value, given)
+        case _:
+            raise ValueError(f"unknown option '{given}' in '{spec}'")
+
+
+def _set_detail(found: dict[str, Any], name: str, value: str, given: str) -> None:
+    details: dict[str, Any] = found.setdefault(_DETAILS[name.partition("-")[0]], {})
+    match name:
+        case "bind-propagation":
+            details["Propagation"] = value.lower()
+        case "bind-nonrecursive":
+            details["NonRecursive"] = _boolean(given, value)
+        case "volume-nocopy":
+            details["NoCopy"] = _boolean(given, value)
+        case "volume-label":
+            key, _, text = value.partition("=")
+            details.setdefault("Labels", {})[key] = text
+        case "volume-driver":
+            details.setdefault("DriverConfig", {})["Name"] = value
+        case "volume-opt":
+            key, _, text = value.partition("=")
+            details.setdefault("DriverConfig", {}).setdefault("Options", {})[key] = text
+        case "tmpfs-size":
+            try:
+                details["SizeBytes"] = parse_bytes(value)
+            except ValueError as error:
+                raise ValueError(f"invalid value for {given}: {value}") from error
+        case "tmpfs-mode":
+            try:
+                details["Mode"] = int(value, 8)
+            except ValueError as error:
+                raise ValueError(f"invalid value for {given}: {value}") from error
+        case _:
+            raise ValueError(f"unexpected key '{given}'")
+
+
+def _check_details(found: dict[str, Any]) -> None:
+    for kind, name in _DETAILS.items():
+        if name in found and found["Type"] != kind:
+            raise ValueError(f"cannot mix '{kind}-*' options with mount type '{found['Type']}'")
+
+
+def _boolean(given: str, value: str) -> bool:
+    if value.lower() in _TRUE:
+        return True
+    if value.lower() in _FALSE:
+        return False
+    raise ValueError(f"invalid value for {given}: {value}")

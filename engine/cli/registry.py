@@ -1,0 +1,119 @@
+"""Every command of netpy: its name, the module that has it, its summary. Nothing is imported until it is used."""
+
+from __future__ import annotations
+
+from engine.cli.command import Entry, LazyGroup
+from engine.cli.flags import flag, text
+
+_C = "engine.cli."
+
+RUNNING = {
+    "run": Entry(_C + "run:run", "Create and run a new container from an image"),
+    "create": Entry(_C + "run:create", "Create a new container"),
+    "start": Entry(_C + "attach:start", "Start one or more stopped containers"),
+    "attach": Entry(
+        _C + "attach:attach", "Attach local standard input, output, and error streams to a running container"
+    ),
+    "exec": Entry(_C + "execute:execute", "Execute a command in a running container"),
+    "stop": Entry(_C + "lifecycle:stop", "Stop one or more running containers"),
+    "restart": Entry(_C + "lifecycle:restart", "Restart one or more containers"),
+    "kill": Entry(_C + "lifecycle:kill", "Kill one or more running containers"),
+    "rm": Entry(_C + "lifecycle:remove", "Remove one or more containers"),
+    "wait": Entry(_C + "lifecycle:wait", "Block until one or more containers stop, then print their exit codes"),
+    "rename": Entry(_C + "lifecycle:rename", "Rename a container"),
+    "pause": Entry(_C + "lifecycle:pause", "Pause all processes within one or more containers"),
+    "unpause": Entry(_C + "lifecycle:unpause", "Unpause all processes within one or more containers"),
+    "logs": Entry(_C + "logs:logs", "Fetch the logs of a container"),
+    "port": Entry(_C + "observe:port", "List port mappings or a specific mapping for the container"),
+    "top": Entry(_C + "observe:top", "Display the running processes of a container"),
+    "stats": Entry(_C + "stats:stats", "Display a live stream of container(s) resource usage statistics"),
+}
+IMAGES = {
+    "history": Entry(_C + "image:history", "Show the history of an image"),
+    "import": Entry(_C + "image:import_", "Import the contents from a tarball to create a filesystem image"),
+    "load": Entry(_C + "image:load", "Load an image from a tar archive or STDIN"),
+    "save": Entry(_C + "image:save", "Save one or more images to a tar archive (streamed to STDOUT by default)"),
+    "pull": Entry(_C + "image:pull", "Download an image from a registry"),
+    "tag": Entry(_C + "image:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+}
+_PS = "List containers"
+_IMAGES = "List images"
+_RMI = "Remove one or more images"
+
+CONTAINER = LazyGroup(
+    "container",
+    {
+        **RUNNING,
+        "ls": Entry(_C + "listing:ps", _PS),
+        "list": Entry(_C + "listing:ps", _PS, hidden=True),
+        "ps": Entry(_C + "listing:ps", _PS, hidden=True),
+        "remove": Entry(_C + "lifecycle:remove", "Remove one or more containers", hidden=True),
+        "inspect": Entry(_C + "inspect:container", "Display detailed information on one or more containers"),
+        "prune": Entry(_C + "lifecycle:prune", "Remove all stopped containers"),
+    },
+    "Manage containers",
+)
+IMAGE = LazyGroup(
+    "image",
+    {
+        **IMAGES,
+        "ls": Entry(_C + "listing:images", _IMAGES),
+        "list": Entry(_C + "listing:images", _IMAGES, hidden=True),
+        "rm": Entry(_C + "image:remove", _RMI),
+        "remove": Entry(_C + "image:remove", _RMI, hidden=True),
+        "inspect": Entry(_C + "inspect:image", "Display detailed information on one or more images"),
+        "prune": Entry(_C + "image:prune", "Remove unused images"),
+    },
+    "Manage images",
+)
+NETWORK = LazyGroup(
+    "network",
+    {
+        "ls": Entry(_C + "listing:networks", "List networks"),
+        "list": Entry(_C + "listing:networks", "List networks", hidden=True),
+        "create": Entry(_C + "network:create", "Create a network"),
+        "connect": Entry(_C + "network:connect", "Connect a container to a network"),
+        "disconnect": Entry(_C + "network:disconnect", "Disconnect a container from a network"),
+        "inspect": Entry(_C + "inspect:network", "Display detailed information on one or more networks"),
+        "rm": Entry(_C + "network:remove", "Remove one or more networks"),
+        "remove": Entry(_C + "network:remove", "Remove one or more networks", hidden=True),
+        "prune": Entry(_C + "network:prune", "Remove all unused networks"),
+        "check": Entry(_C + "network:check", "Compare the kernel with what should be, and name every difference"),
+    },
+    "Manage networks",
+)
+SYSTEM = LazyGroup(
+    "system",
+    {
+        "info": Entry(_C + "system:info", "Display system-wide information"),
+        "df": Entry(_C + "system:disk_usage", "Show disk usage"),
+        "events": Entry(_C + "events:events", "Get real time events from the server"),
+    },
+    "Manage netpy",
+)
+ROOT = LazyGroup(
+    "netpy",
+    {
+        **RUNNING,
+        **IMAGES,
+        "ps": Entry(_C + "listing:ps", _PS),
+        "images": Entry(_C + "listing:images", _IMAGES),
+        "rmi": Entry(_C + "image:remove", _RMI),
+        "inspect": Entry(_C + "inspect:inspect", "Return low-level information on netpy objects"),
+        "events": Entry(_C + "events:events", "Get real time events from the server"),
+        "info": Entry(_C + "system:info", "Display system-wide information"),
+        "version": Entry(_C + "system:version", "Show the netpy version information"),
+        "daemon": Entry(_C + "daemon:daemon", "Run the daemon that owns networks and containers"),
+        "container": Entry(_C + "registry:CONTAINER", "Manage containers"),
+        "image": Entry(_C + "registry:IMAGE", "Manage images"),
+        "network": Entry(_C + "registry:NETWORK", "Manage networks"),
+        "system": Entry(_C + "registry:SYSTEM", "Manage netpy"),
+    },
+    "Networks, names and published ports for containers",
+    [
+        text(
+            "-H", "--host", help="Daemon socket to connect to (default $NETPY_HOST, else unix:///run/netpy/netpy.sock)"
+        ),
+        flag("-v", "--version", help="Print version information and quit"),
+    ],
+)

@@ -1,0 +1,259 @@
+"""`version`, `info` and `system df`: what client and daemon are, and what the daemon holds."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.cli.command import Call, CommandError, command
+from engine.cli.flags import flag, text
+from engine.cli.inspect import parsed
+from engine.cli.tables import aligned
+from engine.cli.template import TemplateError, document
+from engine.cli.template_values import encoded
+from engine.cli.units import binary_size, short_id, size
+from engine.client import API_VERSION, ClientError
+
+_FORMAT = 'Print with a Go template, or "json"'
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def own_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("netpy")
+    except PackageNotFoundError:
+        return "0.1.0+source"  # run from a checkout that is not installed
+
+
+def version_line() -> str:
+    return f"netpy version {own_version()}"
+
+
+def _client_facts() -> dict[str, str]:
+    machine = platform.machine()
+    return {
+        "Version": own_version(),
+        "ApiVersion": API_VERSION,
+        "DefaultAPIVersion": API_VERSION,
+        "PythonVersion": platform.python_version(),
+        "Os": "linux",
+        "Arch": _MACHINES.get(machine, machine),
+    }
+
+
+@command("version", "", text("-f", "--format", help=_FORMAT))
+def version(call: Call) -> int | None:
+    """Show the netpy version information"""
+    client = _client_facts()
+    server, complaint = None, ""
+    try:
+        server = call.client.request("GET", "/version").json()
+    except ClientError as error:
+        complaint = str(error)
+    form = call.options.text("format")
+    facts = {"Client": client, "Server": server}
+    print(_formatted(form, facts) if form else "\n".join(_version_lines(client, server)))
+    if complaint:
+        raise CommandError(complaint)
+
+
+def _formatted(form: str, facts: Any) -> str:
+    if form == "json":
+        return encoded(facts)
+    try:
+        return parsed(form).render(document(facts))
+    except TemplateError as error:
+        raise CommandError(f"template parsing error: {error}", 64) from error
+
+
+def _fact(name: str, value: object, depth: int) -> str:
+    return f"{' ' * depth}{name + ':':{19 - (depth - 1)}}{value}"
+
+
+def _version_lines(client: Mapping[str, str], server: Mapping[str, Any] | None) -> list[str]:
+    lines = [
+        "Client:",
+        _fact("Version", client["Version"], 1),
+        _fact("API version", client["ApiVersion"], 1),
+        _fact("Python version", client["PythonVersion"], 1),
+        _fact("OS/Arch", f"{client['Os']}/{client['Arch']}", 1),
+    ]
+    if server is None:
+        return lines
+    lines += ["", f"Server: {(server.get('Platform') or {}).get('Name', '')}".rstrip()]
+    for component in server.get("Components") or []:
+        details: Mapping[str, str] = component.get("Details") or {}
+        lines += [f" {component['Name']}:", _fact("Version", component["Version"], 2)]
+        lines += [_fact(title, _detail(details, key), 2) for key, title in _DETAILS.items() if details.get(key)]
+    return lines
+
+
+_DETAILS = {
+    "ApiVersion": "API version",
+    "GitCommit": "Git commit",
+    "GoVersion": "Go version",
+    "KernelVersion": "Kernel version",
+    "Os": "OS/Arch",
+}
+
+
+def _detail(details: Mapping[str, str], key: str) -> str:
+    match key:
+        case "ApiVersion":
+            return f"{details[key]} (minimum version {details.get('MinAPIVersion', '')})"
+        case "Os":
+            return f"{details[key]}/{details.get('Arch', '')}"
+        case _:
+            return details[key]
+
+
+@command("info", "", text("-f", "--format", help=_FORMAT))
+def info(call: Call) -> int | None:
+    """Display system-wide information"""
+    found: dict[str, Any] = call.client.request("GET", "/info").json()
+    client = {"Version": own_version(), "Context": "default", "Debug": False}
+    form = call.options.text("format")
+    if form:
+        print(_formatted(form, {**found, "ClientInfo": client}))
+        return 0
+    print(f"Client:\n Version:    {client['Version']}\n\nServer:")
+    print("\n".join(_info_lines(found)))
+    sys.stdout.flush()
+    for warning in found.get("Warnings") or []:
+        print(warning, file=sys.stderr)
+
+
+def _info_lines(found: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f" Containers: {found.get('Containers', 0)}",
+        *(f"  {state}: {found.get(f'Containers{state}', 0)}" for state in ("Running", "Paused", "Stopped")),
+        f" Images: {found.get('Images', 0)}",
+        f" Server Version: {found.get('ServerVersion', '')}",
+        f" Storage Driver: {found.get('Driver', '')}",
+        *(f"  {name}: {value}" for name, value in found.get("DriverStatus") or []),
+        f" Logging Driver: {found.get('LoggingDriver', '')}",
+        f" Cgroup Driver: {found.get('CgroupDriver', '')}",
+        f" Cgroup Version: {found.get('CgroupVersion', '')}",
+        " Plugins:",
+        *(f"  {kind}: {' '.join(names)}" for kind, names in (found.get("Plugins") or {}).items() if names),
+        f" Runtimes: {' '.join(sorted(found.get('Runtimes') or {}))}",
+        f" Default Runtime: {found.get('DefaultRuntime', '')}",
+        *_security_lines(found.get("SecurityOptions") or []),
+        *(f" {title}: {found[key]}" for key, title in _MACHINE.items() if found.get(key) not in (None, "")),
+        f" Total Memory: {binary_size(found.get('MemTotal') or 0)}",
+        f" Docker Root Dir: {found.get('DockerRootDir', '')}",
+        f" Debug Mode: {str(bool(found.get('Debug'))).lower()}",
+    ]
+    if labels := found.get("Labels"):
+        lines += [" Labels:", *(f"  {label}" for label in labels)]
+    return [*lines, f" Live Restore Enabled: {str(bool(found.get('LiveRestoreEnabled'))).lower()}"]
+
+
+_MACHINE = {
+    "FirewallBackend": "Firewall Backend",
+    "KernelVersion": "Kernel Version",
+    "OperatingSystem": "Operating System",
+    "OSType": "OSType",
+    "Architecture": "Architecture",
+    "NCPU": "CPUs",
+    "Name": "Name",
+    "ID": "ID",
+}
+
+
+def _security_lines(options: Sequence[str]) -> list[str]:
+    if not options:
+        return []
+    lines = [" Security Options:"]
+    for option in options:
+        name, *details = option.split(",")
+        lines.append(f"  {name.removeprefix('name=')}")
+        lines += [f"   {key.title()}: {value}" for key, _, value in (each.partition("=") for each in details)]
+    return lines
+
+
+@command(
+    "df",
+    "",
+    text("--format", help=_FORMAT),
+    flag("-v", "--verbose", help="List every image, container and volume"),
+)
+def disk_usage(call: Call) -> int | None:
+    """Show disk usage"""
+    found: dict[str, Any] = call.client.request("GET", "/system/df").json()
+    if form := call.options.text("format"):
+        print(_formatted(form, found) if form != "json" else json.dumps(found, separators=(",", ":")))
+        return 0
+    rows = [["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"], *_usage_rows(found)]
+    sys.stdout.write(_table(rows))
+    if call.options.flag("verbose"):
+        sys.stdout.write("\n" + _table([["IMAGE ID", "NAMES", "SIZE", "CONTAINERS"], *_image_rows(found)]))
+        sys.stdout.write("\n" + _table([["CONTAINER ID", "NAMES", "SIZE", "STATUS"], *_container_rows(found)]))
+        sys.stdout.write("\n" + _table([["VOLUME NAME", "LINKS", "SIZE"], *_volume_rows(found)]))
+
+
+def _table(rows: list[list[str]]) -> str:
+    return aligned("\n".join("\t".join(row) for row in rows)) + "\n"
+
+
+def _usage_rows(found: Mapping[str, Any]) -> list[list[str]]:
+    images, containers = found.get("Images") or [], found.get("Containers") or []
+    volumes = found.get("Volumes") or []
+    used = [image for image in images if image.get("Containers", 0) > 0]
+    idle_images = int(found.get("LayersSize") or 0) - sum(int(image["Size"]) for image in used)
+    running = [each for each in containers if each.get("State") in ("running", "paused", "restarting")]
+    written = sum(int(each.get("SizeRw") or 0) for each in containers)
+    idle_written = written - sum(int(each.get("SizeRw") or 0) for each in running)
+    linked = [each for each in volumes if (each.get("UsageData") or {}).get("RefCount", 0) > 0]
+    stored, idle_stored = _volume_size(volumes), _volume_size(volumes) - _volume_size(linked)
+    return [
+        _usage_row("Images", (len(images), len(used)), (int(found.get("LayersSize") or 0), max(0, idle_images))),
+        _usage_row("Containers", (len(containers), len(running)), (written, idle_written)),
+        _usage_row("Local Volumes", (len(volumes), len(linked)), (stored, idle_stored)),
+    ]
+
+
+def _volume_size(volumes: Sequence[Mapping[str, Any]]) -> int:
+    return sum(max(0, int((each.get("UsageData") or {}).get("Size") or 0)) for each in volumes)
+
+
+def _usage_row(kind: str, counts: tuple[int, int], sizes: tuple[int, int]) -> list[str]:
+    total, idle = sizes
+    percent = f" ({idle * 100 // total}%)" if total else ""
+    return [kind, str(counts[0]), str(counts[1]), size(total, 4), size(idle, 4) + percent]
+
+
+def _image_rows(found: Mapping[str, Any]) -> list[list[str]]:
+    return [
+        [
+            short_id(each["Id"]),
+            " ".join(each.get("RepoTags") or ["<none>"]),
+            size(each["Size"]),
+            str(each.get("Containers", 0)),
+        ]
+        for each in found.get("Images") or []
+    ]
+
+
+def _container_rows(found: Mapping[str, Any]) -> list[list[str]]:
+    return [
+        [
+            short_id(each["Id"]),
+            ",".join(name.removeprefix("/") for name in each["Names"]),
+            size(each.get("SizeRw") or 0),
+            each["Status"],
+        ]
+        for each in found.get("Containers") or []
+    ]
+
+
+def _volume_rows(found: Mapping[str, Any]) -> list[list[str]]:
+    return [
+        [each["Name"], str((each.get("UsageData") or {}).get("RefCount", 0)), size(_volume_size([each]))]
+        for each in found.get("Volumes") or []
+    ]

@@ -1,0 +1,140 @@
+"""Making a container: from a request to a record, with all that is checked before anything exists.
+
+A container that has been created holds a name, its static addresses, its anonymous volumes and two directories;
+nothing of it is in the kernel. Half-made ones are marked, and undone at the next start of the daemon.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+from engine import resources
+from engine.containers import merging, mounts, naming, networking, wiring
+from engine.containers.files import host_name
+from engine.containers.parts import Parts, announce
+from engine.containers.records import Entry
+from engine.containers.release import CREATING, each, with_phase
+from engine.containers.volumes import ANONYMOUS
+from engine.model import Container, Json
+from netpy.errors import InvalidArgument
+from netpy.model import Sandbox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a client asks for, as Docker's documents."""
+
+    name: str
+    config: Json
+    host_config: Json
+    networks: Json
+
+
+def create(parts: Parts, request: Request) -> tuple[Entry, list[str]]:
+    """Make it. Returns the entry and warnings. Any failure leaves nothing behind. Equivalent: `docker create`."""
+    container, warnings = draft(parts, request)
+    entry = parts.records.add(container)
+    with entry.lock:
+        try:
+            _furnish(parts, entry)
+        except BaseException:
+            undo(parts, entry)
+            raise
+        announce(parts, entry.container, "create")
+    return entry, warnings
+
+
+def undo(parts: Parts, entry: Entry) -> None:
+    """Take back a half-made container."""
+    identity = entry.id
+    each(
+        f"container {identity[:12]}",
+        ("giving back its addresses", lambda: parts.controller.unreserve(identity)),
+        ("forgetting it", lambda: parts.records.drop(entry)),
+    )
+
+
+def draft(parts: Parts, request: Request) -> tuple[Container, list[str]]:
+    """The container as it would be, everything checked, nothing done; and warnings."""
+    identity = parts.new_id()
+    name = _name(parts, request.name)
+    image_name = request.config.get("Image") or ""
+    if not image_name:
+        raise InvalidArgument("no image specified")
+    image = parts.images.resolve(image_name)
+    host_config = merging.host_config(request.host_config, parts.host.defaults)
+    warnings = networking.check_options(request.config, host_config)
+    resources.check(host_config, parts.host.facts.support)
+    warnings += resources.warnings(host_config, parts.host.facts.support)
+    config = merging.config(request.config, image.config.get("config") or {}, identity)
+    if networking.is_host(host_config) and not request.config.get("Hostname"):
+        config["Hostname"] = host_name()
+    host_config = _settled(parts, host_config)
+    words = merging.command(config)
+    container = Container(
+        id=identity,
+        name=name,
+        created=parts.now(),
+        image=image_name,
+        image_id=image.id,
+        config=config,
+        host_config=host_config,
+        path=words[0],
+        args=tuple(words[1:]),
+        mounts=tuple(mounts.points(config, host_config, lambda ref: parts.records.find(ref).container.mounts)),
+        facts=_first_facts(parts, identity),
+    )
+    owner = networking.owner_of(container)
+    attachments = networking.attachments(owner, request.networks, parts.controller.network)
+    return replace(container, attachments=attachments), warnings
+
+
+def plan(parts: Parts, request: Request) -> tuple[Container, Sandbox]:
+    """A draft and the sandbox it would run in: what a dry run needs."""
+    container, _ = draft(parts, request)
+    return container, wiring.sandbox_of(parts, container)
+
+
+def _first_facts(parts: Parts, identity: str) -> dict[str, str]:
+    """The facts of a new container: where its log is, and that it is being made."""
+    return {"log_path": str(parts.paths.log(identity)), "phase": CREATING}
+
+
+def _name(parts: Parts, asked: str) -> str:
+    if not asked:
+        return naming.invent(random.choice, parts.records.is_free)
+    name = naming.check(asked)
+    owner = parts.records.owner(name)
+    if owner:
+        raise naming.taken(name, owner)
+    return name
+
+
+def _settled(parts: Parts, host_config: Json) -> Json:
+    """References to other containers, made lasting: a name may go to another container."""
+    mode = networking.shared_with(host_config)
+    if not mode:
+        return host_config
+    target = parts.records.find(mode)
+    return host_config | {"NetworkMode": f"container:{target.id}"}
+
+
+def _furnish(parts: Parts, entry: Entry) -> None:
+    """Reserve addresses, make volumes and directories."""
+    container = entry.container
+    for attachment in container.attachments:
+        if attachment.spec.addresses:
+            parts.controller.reserve(attachment.network, container.id, attachment.spec.addresses)
+    points = tuple(_made(parts, point) for point in container.mounts)
+    parts.paths.home(container.id).mkdir(parents=True, exist_ok=True)
+    parts.records.change(entry, mounts=points, facts=with_phase(container, ""))
+
+
+def _made(parts: Parts, point: Json) -> Json:
+    """The mount point with its volume made; one without a name gets a new id for a name."""
+    if point["Type"] != "volume":
+        return point
+    name = point["Name"] or parts.new_id()
+    parts.volumes.create(name, labels=None if point["Name"] else {ANONYMOUS: ""})
+    return point | {"Name": name, "Source": str(parts.volumes.path(name))}

@@ -1,0 +1,248 @@
+"""The end of a container's process, and all that brings it about: exits, stop, kill, restart.
+
+Whatever ended the process, one function learns of it from the runtime's monitor: it gives back what the container
+held, decides about a restart, and then tells those who wait. So whoever was told can rely on ports and names being
+free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal as signals
+from dataclasses import dataclass
+from datetime import datetime
+
+from engine import lifecycle
+from engine.containers import removal, running
+from engine.containers.parts import Parts, announce
+from engine.containers.records import Entry, require
+from engine.containers.release import release
+from engine.containers.running import Hooks
+from engine.containers.waiting import Waiter
+from engine.model import NEVER, Container, State
+from netpy.errors import InvalidArgument, KernelError, NetpyError, NotFound
+
+logger = logging.getLogger(__name__)
+GRACE, LAST_WAIT = 10, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """Ends containers. `hooks` are for those that are started again."""
+
+    parts: Parts
+    hooks: Hooks
+
+    def exited(self, entry: Entry, monitor: int, code: int, oom: bool) -> None:
+        """The process has ended; `monitor` tells a late message of an earlier process from one of the present."""
+        with entry.lock:
+            state = entry.container.state
+            if not self.parts.records.exists(entry) or not state.running or state.monitor_pid != monitor:
+                return
+            self._finish(entry, code, oom)
+
+    def _finish(self, entry: Entry, code: int, oom: bool) -> None:
+        parts, container = self.parts, entry.container
+        release(parts, container)
+        finished = parts.now()
+        delay = _restart_delay(container, code, finished)
+        event = "exited" if delay is None else "backed-off"
+        status = lifecycle.step(container.state.status, event, entry.id)
+        ended = State(
+            status=status,
+            exit_code=code,
+            oom_killed=oom,
+            started_at=container.state.started_at,
+            finished_at=finished,
+        )
+        facts = {key: value for key, value in container.facts.items() if key != "delay"}
+        facts |= {} if delay is None else {"delay": str(delay)}
+        container = parts.records.change(entry, state=ended, facts=facts)
+        if oom:
+            announce(parts, container, "oom")
+        announce(parts, container, "die", exitCode=str(code))
+        if delay is not None:
+            parts.scheduler.after(delay, entry.id, lambda: self.again(entry))
+        parts.waiters.exited(entry.id, (code, ""))
+        if delay is None and container.host_config.get("AutoRemove"):
+            self.remove_quietly(entry)
+
+    def again(self, entry: Entry) -> None:
+        """The back-off is over: start the container once more."""
+        with entry.lock:
+            container = entry.container
+            if not self.parts.records.exists(entry) or container.state.status != "restarting":
+                return
+            self.parts.records.change(entry, restart_count=container.restart_count + 1)
+            try:
+                running.start(self.parts, entry, self.hooks, by_user=False)
+            except (NetpyError, OSError) as error:
+                logger.warning("container %s cannot be restarted: %s", entry.id[:12], error)
+                self.parts.waiters.exited(entry.id, (entry.container.state.exit_code, str(error)))
+
+    def stop(self, entry: Entry, timeout: int | None, signal: str = "") -> None:
+        """Ask it to end, and make it end after `timeout` seconds (negative: never). Equivalent: `docker stop`."""
+        with entry.lock:
+            require(entry, "stop")
+            if lifecycle.is_idle(entry.container.state.status, "stop"):
+                return
+            container = self.parts.records.change(entry, stopped_by_user=True)
+            if container.state.status == "restarting":
+                self._give_up(entry)
+                return
+            number = signal_number(signal or container.config.get("StopSignal") or "TERM")
+            waiter = self.parts.waiters.register(entry.id, "not-running")
+            self._send(entry, number)
+        patience = _patience(container, timeout)
+        if not _ended(waiter, None if patience < 0 else patience):
+            with entry.lock:
+                if entry.container.state.running:
+                    self._send(entry, signals.SIGKILL)
+            if not _ended(waiter, LAST_WAIT):
+                raise KernelError(f"container {entry.id} did not end {LAST_WAIT:.0f} seconds after it was killed")
+        announce(self.parts, entry.container, "stop")
+
+    def kill(self, entry: Entry, signal: str) -> None:
+        """Send a signal. Equivalent: `docker kill -s`."""
+        number = signal_number(signal)
+        with entry.lock:
+            require(entry, "kill")
+            container = entry.container
+            if number in (signals.SIGKILL, signal_number(container.config.get("StopSignal") or "TERM")):
+                self.parts.records.change(entry, stopped_by_user=True)
+            if container.state.status == "restarting":
+                self._give_up(entry)
+                return
+            self._send(entry, number)
+
+    def restart(self, entry: Entry, timeout: int | None, signal: str = "") -> None:
+        """Stop it if it runs, start it. Equivalent: `docker restart`."""
+        with entry.lock:
+            alive = lifecycle.is_alive(entry.container.state.status)
+        if alive:
+            # A container that removes itself stays for the second half.
+            with entry.lock:
+                auto_remove = entry.container.host_config.get("AutoRemove")
+                self._auto_remove(entry, False)
+            try:
+                self.stop(entry, timeout, signal)
+            finally:
+                with entry.lock:
+                    self._auto_remove(entry, bool(auto_remove))
+        with entry.lock:
+            running.start(self.parts, entry, self.hooks)
+        announce(self.parts, entry.container, "restart")
+
+    def pause(self, entry: Entry) -> None:
+        """Freeze all its processes. Equivalent: `docker pause`."""
+        with entry.lock:
+            require(entry, "pause")
+            self.parts.runtime.pause(entry.id)
+            announce(self.parts, self.parts.records.change_state(entry, "pause"), "pause")
+
+    def unpause(self, entry: Entry) -> None:
+        """Let them go on. Equivalent: `docker unpause`."""
+        with entry.lock:
+            require(entry, "unpause")
+            self.parts.runtime.resume(entry.id)
+            announce(self.parts, self.parts.records.change_state(entry, "unpause"), "unpause")
+
+    def remove(self, entry: Entry, *, force: bool, volumes: bool) -> None:
+        """Remove it; a running one only by force, which kills it first. Equivalent: `docker rm`."""
+        if force:
+            self._kill_for_removal(entry)
+        with entry.lock:
+            if not self.parts.records.exists(entry):
+                return
+            removal.remove(self.parts, entry, volumes=volumes)
+
+    def remove_quietly(self, entry: Entry) -> None:
+        """The removal that `--rm` asked for: nobody is there to hear of a failure."""
+        try:
+            removal.remove(self.parts, entry, volumes=True)
+        except NetpyError as error:
+            logger.warning("removing container %s: %s", entry.id[:12], error)
+            self.parts.waiters.removed(entry.id, (entry.container.state.exit_code, str(error)))
+
+    def _kill_for_removal(self, entry: Entry) -> None:
+        with entry.lock:
+            if not lifecycle.is_alive(entry.container.state.status):
+                return
+            require(entry, "force-remove")
+            self.parts.records.change(entry, stopped_by_user=True)
+            if entry.container.state.status == "restarting":
+                self._give_up(entry)
+                return
+            waiter = self.parts.waiters.register(entry.id, "not-running")
+            self._send(entry, signals.SIGKILL)
+        if not _ended(waiter, LAST_WAIT):
+            raise KernelError(f"could not kill container {entry.id}: it has not ended within {LAST_WAIT:.0f} seconds")
+
+    def _give_up(self, entry: Entry) -> None:
+        """End the waiting for a restart."""
+        self.parts.scheduler.cancel(entry.id)
+        container = self.parts.records.change_state(entry, "exited")
+        self.parts.waiters.exited(entry.id, (container.state.exit_code, ""))
+        if container.host_config.get("AutoRemove"):
+            self.remove_quietly(entry)
+
+    def _send(self, entry: Entry, number: int) -> None:
+        # A frozen process gets no signal until it is thawed.
+        if entry.container.state.status == "paused":
+            self.parts.runtime.resume(entry.id)
+            self.parts.records.change_state(entry, "unpause")
+        # It may have ended this moment; its end is then on its way to us.
+        with contextlib.suppress(NotFound):
+            self.parts.runtime.kill(entry.id, number)
+        announce(self.parts, entry.container, "kill", signal=str(number))
+
+    def _auto_remove(self, entry: Entry, wanted: bool) -> None:
+        if entry.container.host_config.get("AutoRemove") != wanted:
+            self.parts.records.change(entry, host_config=entry.container.host_config | {"AutoRemove": wanted})
+
+
+def signal_number(text: str) -> int:
+    """`KILL`, `SIGKILL`, `9`, `RTMIN+3`. InvalidArgument("Invalid signal: x")."""
+    name = text.upper().removeprefix("SIG")
+    base, plus, offset = name.partition("+")
+    if name.isascii() and name.isdigit() and 0 < int(name) <= signals.SIGRTMAX:
+        return int(name)
+    found = getattr(signals, f"SIG{base}", None)
+    if not isinstance(found, signals.Signals) or (plus and not offset.isdigit()):
+        raise InvalidArgument(f"Invalid signal: {text}")
+    return int(found) + int(offset or 0)
+
+
+def _patience(container: Container, timeout: int | None) -> float:
+    if timeout is not None:
+        return timeout
+    configured = container.config.get("StopTimeout")
+    return GRACE if configured is None else float(configured)
+
+
+def _ended(waiter: Waiter, timeout: float | None) -> bool:
+    try:
+        waiter.result(timeout)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _restart_delay(container: Container, code: int, finished: str) -> float | None:
+    ending = lifecycle.Ending(
+        exit_code=code,
+        restarts=container.restart_count,
+        stopped_by_user=container.stopped_by_user,
+        ran_for=seconds_between(container.state.started_at, finished),
+        delay=float(container.facts.get("delay", "0")),
+    )
+    return lifecycle.restart_delay(lifecycle.restart_policy(container.host_config["RestartPolicy"]), ending)
+
+
+def seconds_between(start: str, end: str) -> float:
+    """Between two RFC 3339 times with nanoseconds; 0 where one is not known."""
+    if NEVER in (start, end):
+        return 0.0
+    first, last = (datetime.fromisoformat(text[:26].rstrip("Z") + "+00:00") for text in (start, end))
+    return (last - first).total_seconds()

@@ -1,0 +1,150 @@
+"""What the rooms of this package share: the engine's other parts, where things lie on disk, and the time.
+
+A seam: the runtime, the images and the mounting of root file systems stand here as protocols, so that the logic of
+states is tested without them. No logic and no I/O of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from engine.cgroups import Hierarchy
+from engine.containers.files import Files
+from engine.containers.merging import Defaults
+from engine.containers.records import Records
+from engine.containers.timing import Scheduler
+from engine.containers.volumes import Volumes
+from engine.containers.waiting import Waiters
+from engine.events import Events
+from engine.model import Container, Json
+from engine.spec import HostFacts
+from engine.streams import Session
+from netpy.controller import Controller
+from netpy.kernel import Kernel
+
+
+class Process(Protocol):
+    """A container's first process, made but not started; `monitor_pid` outlives the daemon and knows how it ended."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def monitor_pid(self) -> int: ...
+
+
+class ExecProcess(Protocol):
+    """One more process in a container."""
+
+    @property
+    def session(self) -> Session | None: ...
+    @property
+    def pid(self) -> int: ...
+    def wait(self) -> int: ...
+    def resize(self, rows: int, columns: int) -> None: ...
+
+
+class Runtime(Protocol):
+    """`engine.runtime.Runtime`, as far as it is used here."""
+
+    def create(self, id: str, bundle: Path, *, log: Path, tty: bool, stdin: bool) -> Process: ...
+    def start(self, id: str) -> None: ...
+    def kill(self, id: str, signal: int, all: bool = False) -> None: ...
+    def delete(self, id: str, force: bool = False) -> None: ...
+    def pause(self, id: str) -> None: ...
+    def resume(self, id: str) -> None: ...
+    def alive(self, id: str) -> bool: ...
+    def state(self, id: str) -> Json | None: ...
+    def attach(self, id: str, *, tty: bool, stdin: bool) -> Session: ...
+    def resize(self, id: str, rows: int, cols: int) -> None: ...
+    def watch(self, id: str, monitor_pid: int, on_exit: Callable[[int, bool], None]) -> None: ...
+    def exec(self, id: str, process: Json, *, tty: bool, stdin: bool, detach: bool = False) -> ExecProcess: ...
+
+
+class ImageRecord(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+
+
+class Images(Protocol):
+    """`engine.images.Images`, as far as it is used here."""
+
+    def resolve(self, ref: str) -> ImageRecord: ...
+    def layers(self, image_id: str) -> list[Path]: ...
+
+
+class Mounter(Protocol):
+    """The module `engine.rootfs`."""
+
+    def mount(self, layers: Sequence[Path], upper: Path, work: Path, target: Path) -> None: ...
+    def unmount(self, target: Path) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """Where things of a container lie. What is below `exec_root` does not survive a reboot."""
+
+    data_root: Path
+    exec_root: Path
+
+    def home(self, container_id: str) -> Path:
+        """hosts, hostname, resolv.conf and the log."""
+        return self.data_root / "containers" / container_id
+
+    def log(self, container_id: str) -> Path:
+        return self.home(container_id) / f"{container_id}.log"
+
+    def layer(self, container_id: str) -> Path:
+        """The writable layer: `upper` and `work` in it."""
+        return self.data_root / "overlay" / container_id
+
+    def bundle(self, container_id: str) -> Path:
+        return self.exec_root / "containers" / container_id
+
+    def rootfs(self, container_id: str) -> Path:
+        return self.bundle(container_id) / "rootfs"
+
+    def netns(self, container_id: str) -> Path:
+        return self.exec_root / "netns" / container_id[:12]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What the machine is and what the daemon was told: the same for all containers."""
+
+    facts: HostFacts
+    hierarchy: Hierarchy
+    defaults: Defaults
+    dns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that the rooms work with. `now` gives RFC 3339 in UTC with nanoseconds, `new_id` 64 hex digits."""
+
+    controller: Controller
+    kernel: Kernel
+    images: Images
+    runtime: Runtime
+    mounter: Mounter
+    events: Events
+    records: Records
+    waiters: Waiters
+    volumes: Volumes
+    files: Files
+    scheduler: Scheduler
+    paths: Paths
+    host: Host
+    now: Callable[[], str]
+    new_id: Callable[[], str]
+
+
+def announce(parts: Parts, container: Container, action: str, **more: str) -> None:
+    """Publish an event of a container, with the attributes that Docker gives it: image, name, labels."""
+    labels: dict[str, str] = container.config.get("Labels") or {}
+    attributes = labels | {"image": container.image, "name": container.name} | more
+    parts.events.publish("container", action, container.id, attributes)

@@ -1,0 +1,122 @@
+"""Taking over from an earlier daemon, however it ended: killed, crashed, the machine rebooted.
+
+Each container's record says what was begun. One that runs keeps running; one that ended while nobody looked is
+finished now, with the exit code that its monitor left; a half-made one is undone, a half-removed one removed. Then
+the controller brings the kernel in line, knowing who is alive, and what is to run with the daemon is started.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+from engine import lifecycle
+from engine.containers import creation, removal, running
+from engine.containers.ending import Endings
+from engine.containers.parts import Parts
+from engine.containers.records import Entry
+from engine.containers.release import CREATING, PHASE, REMOVING, STARTING, release, with_phase
+from netpy.errors import NetpyError
+from netpy.model import Sandbox
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """One pass over all containers, at the daemon's start, before anybody is served."""
+
+    parts: Parts
+    endings: Endings
+
+    def run(self) -> None:
+        """Take over, bring the kernel in line, start what is to run."""
+        alive = {entry.id for entry in self.parts.records.entries() if self._is_alive(entry)}
+
+        def lives(sandbox: Sandbox) -> bool:
+            return sandbox.id in alive
+
+        self.parts.controller.reconcile(lives)
+        due: list[Entry] = []
+        for entry in self.parts.records.entries():
+            with entry.lock:
+                try:
+                    due += self._settle(entry, entry.id in alive)
+                except (NetpyError, OSError) as error:
+                    logger.warning("container %s: %s", entry.id[:12], error)
+        for entry in due:
+            self._start(entry)
+
+    def _is_alive(self, entry: Entry) -> bool:
+        """Whether its process runs: `created` alone, made but never started, does not count."""
+        container = entry.container
+        if container.state.running:
+            return self.parts.runtime.alive(entry.id)
+        if container.facts.get(PHASE) != STARTING:
+            return False
+        state = self.parts.runtime.state(entry.id)
+        return state is not None and state.get("status") == "running"
+
+    def _settle(self, entry: Entry, alive: bool) -> list[Entry]:
+        """Bring one record to rest. Returns it when it is to be started."""
+        container = entry.container
+        match container.facts.get(PHASE, ""):
+            case phase if phase == CREATING:
+                creation.undo(self.parts, entry)
+                return []
+            case phase if phase == REMOVING or container.state.status in ("removing", "dead"):
+                self._remove(entry)
+                return []
+            case _ if alive:
+                self._adopt(entry)
+                return []
+            case phase if phase == STARTING:
+                self._undo_start(entry)
+            case _:
+                pass
+        return self._settle_dead(entry)
+
+    def _settle_dead(self, entry: Entry) -> list[Entry]:
+        container = entry.container
+        if container.state.running:
+            # The monitor has the exit code; the watch tells it at once, and the usual end follows.
+            running.watch(self.parts, entry, self.endings.exited)
+            return []
+        state = container.state
+        if state.status == "restarting":
+            self.parts.scheduler.after(lifecycle.FIRST_DELAY, entry.id, lambda: self.endings.again(entry))
+            return []
+        started_before = state.status == "exited"
+        policy = lifecycle.restart_policy(container.host_config["RestartPolicy"])
+        wanted = lifecycle.starts_with_daemon(
+            policy,
+            exit_code=state.exit_code,
+            restarts=container.restart_count,
+            stopped_by_user=container.stopped_by_user,
+        )
+        return [entry] if started_before and wanted else []
+
+    def _adopt(self, entry: Entry) -> None:
+        """It runs: go on as if nothing had been."""
+        container = entry.container
+        if not container.state.running:
+            state = replace(container.state, status="running", started_at=self.parts.now(), exit_code=0)
+            self.parts.records.change(entry, state=state, facts=with_phase(container, ""))
+        running.watch(self.parts, entry, self.endings.exited)
+
+    def _undo_start(self, entry: Entry) -> None:
+        release(self.parts, entry.container)
+        state = replace(entry.container.state, pid=0, monitor_pid=0, error="the daemon ended while it was started")
+        self.parts.records.change(entry, state=state, facts=with_phase(entry.container, ""))
+
+    def _remove(self, entry: Entry) -> None:
+        state = replace(entry.container.state, status="dead")
+        self.parts.records.change(entry, state=state)
+        removal.remove(self.parts, entry, volumes=bool(entry.container.host_config.get("AutoRemove")))
+
+    def _start(self, entry: Entry) -> None:
+        with entry.lock:
+            try:
+                running.start(self.parts, entry, self.endings.hooks, by_user=False)
+            except (NetpyError, OSError) as error:
+                logger.warning("container %s cannot be started: %s", entry.id[:12], error)

@@ -1,0 +1,56 @@
+"""Giving back everything that a running container holds: process, networks, namespace, mounts.
+
+The same for an exit, a start that failed, a removal by force and a crash of the daemon: it takes no note of how far
+things had come, succeeds where there is nothing to give back, and never stops at the first failure.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+
+from engine.containers.parts import Parts
+from engine.model import Container
+from netpy.errors import NetpyError
+
+logger = logging.getLogger(__name__)
+PHASE = "phase"
+STARTING, CREATING, REMOVING = "starting", "creating", "removing"
+
+
+def with_phase(container: Container, phase: str) -> dict[str, str]:
+    """The container's facts, saying that something has been begun; an empty phase says that nothing is half done."""
+    facts = {key: value for key, value in container.facts.items() if key != PHASE}
+    return facts | {PHASE: phase} if phase else facts
+
+
+def release(parts: Parts, container: Container) -> list[str]:
+    """Give back all of it. What could not be given back is logged, and returned as text."""
+    identity, paths = container.id, parts.paths
+    return each(
+        f"container {identity[:12]}",
+        ("deleting it in the runtime", lambda: _delete(parts, identity)),
+        ("detaching its networks", lambda: parts.controller.detach(identity)),
+        ("letting go of its network namespace", lambda: parts.kernel.delete_netns(str(paths.netns(identity)))),
+        ("unmounting its file system", lambda: parts.mounter.unmount(paths.rootfs(identity))),
+        ("removing its bundle", lambda: shutil.rmtree(paths.bundle(identity), ignore_errors=True)),
+    )
+
+
+def _delete(parts: Parts, identity: str) -> None:
+    # The runtime is a program: it is not run for what never got as far.
+    if parts.paths.bundle(identity).exists():
+        parts.runtime.delete(identity, force=True)
+
+
+def each(what: str, *steps: tuple[str, Callable[[], object]]) -> list[str]:
+    """Take every step, whatever becomes of the others; returns what went wrong."""
+    failures: list[str] = []
+    for name, step in steps:
+        try:
+            step()
+        except (NetpyError, OSError, ExceptionGroup) as error:
+            logger.warning("%s: %s failed: %s", what, name, error)
+            failures.append(f"{name}: {error}")
+    return failures

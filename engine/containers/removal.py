@@ -1,0 +1,54 @@
+"""Removing a container: everything that was ever made for it, in an order that a crash can interrupt.
+
+The state goes to `removing` first; whatever is found in that state when the daemon starts is removed then. No step is
+left out because another failed; if something stays behind, so does the record, as `dead`, to be removed again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from engine.containers.parts import Parts, announce
+from engine.containers.records import Entry
+from engine.containers.release import REMOVING, each, release, with_phase
+from engine.containers.volumes import ANONYMOUS
+from netpy.errors import Conflict, KernelError, NetpyError
+
+
+def remove(parts: Parts, entry: Entry, *, volumes: bool) -> None:
+    """Remove a container that does not run. The caller holds its lock, and has stopped it if it was to be forced."""
+    parts.records.change_state(entry, "remove")
+    container = parts.records.change(entry, facts=with_phase(entry.container, REMOVING))
+    identity, paths = container.id, parts.paths
+    failures = release(parts, container) + each(
+        f"container {identity[:12]}",
+        ("giving back its addresses", lambda: parts.controller.unreserve(identity)),
+        ("removing its layer", lambda: _remove_tree(paths.layer(identity))),
+        ("removing its files", lambda: _remove_tree(paths.home(identity))),
+    )
+    if failures:
+        parts.records.change_state(entry, "removal-failed", error="; ".join(failures))
+        raise KernelError(f"container {identity}: removal is incomplete: {'; '.join(failures)}")
+    parts.records.drop(entry)
+    if volumes:
+        remove_anonymous(parts, [point["Name"] for point in container.mounts if point["Type"] == "volume"])
+    announce(parts, container, "destroy")
+    parts.waiters.removed(identity, (container.state.exit_code, ""))
+
+
+def remove_anonymous(parts: Parts, names: list[str]) -> None:
+    """Remove the unnamed volumes among these that nobody else mounts."""
+    for name in names:
+        try:
+            if ANONYMOUS in (parts.volumes.get(name).get("Labels") or {}):
+                parts.volumes.remove(name)
+        except Conflict:
+            continue  # another container has it by --volumes-from
+        except NetpyError:
+            continue
+
+
+def _remove_tree(path: Path) -> None:
+    if path.exists():
+        shutil.rmtree(path)

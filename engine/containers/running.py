@@ -1,0 +1,250 @@
+"""Starting a container: from its record to a process that runs, all or nothing.
+
+The order keeps the way short. The network namespace is made first; then its networks are attached in one thread while
+another mounts the root file system, writes the bundle and has the runtime make the process, stopped before its first
+instruction. When both are done the hosts file gets its addresses, and the process goes. So user code never sees
+a half-made network, and neither half waits for the other.
+
+A record of what is begun is written before anything is done, so that a daemon which dies half-way finds out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from engine import accounts, host, lifecycle
+from engine.cgroups import container_path
+from engine.containers import wiring
+from engine.containers.parts import Parts, Process, announce
+from engine.containers.records import Entry, require
+from engine.containers.release import STARTING, release, with_phase
+from engine.containers.volumes import inside
+from engine.model import Container, Json
+from engine.mounts import Mount
+from engine.spec import SpecRequest, oci_spec
+from netpy.errors import InvalidArgument, NetpyError
+from netpy.model import Endpoint
+
+T = TypeVar("T")
+OnExit = Callable[[Entry, int, int, bool], None]
+"""Called with the entry, the monitor's pid, the exit code, and whether memory ran out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What happens around a start: `on_exit` when the process ends, `on_made` before its first instruction."""
+
+    on_exit: OnExit
+    on_made: Callable[[Container], None]
+
+
+def start(parts: Parts, entry: Entry, hooks: Hooks, *, by_user: bool = True) -> None:
+    """Start it. Nothing happens when it runs already. The caller holds the entry's lock.
+
+    Any failure gives back everything, and is kept in the state with exit code 127 (command not found), 126 (cannot
+    be executed) or 128. Equivalent: `docker start`.
+    """
+    require(entry, "start")
+    if by_user and lifecycle.is_idle(entry.container.state.status, "start"):
+        return
+    container = _begin(parts, entry, by_user=by_user)
+    try:
+        _launch(parts, entry, hooks)
+    except (NetpyError, OSError) as error:
+        release(parts, container)
+        _failed(parts, entry, error)
+        raise
+    announce(parts, entry.container, "start")
+
+
+def _begin(parts: Parts, entry: Entry, *, by_user: bool) -> Container:
+    container = entry.container
+    facts = with_phase(container, STARTING)
+    if by_user:
+        facts.pop("delay", None)
+    return parts.records.change(
+        entry,
+        facts=facts,
+        stopped_by_user=False,
+        restart_count=0 if by_user else container.restart_count,
+        state=replace(container.state, error="", oom_killed=False, pid=0, monitor_pid=0),
+    )
+
+
+def _failed(parts: Parts, entry: Entry, error: Exception) -> None:
+    state = entry.container.state
+    code = exit_code_of(error)
+    status = lifecycle.step(state.status, "failed", entry.id)
+    state = replace(state, status=status, error=str(error), exit_code=code, pid=0, monitor_pid=0)
+    parts.records.change(entry, state=state, facts=with_phase(entry.container, ""))
+
+
+def exit_code_of(error: Exception) -> int:
+    """What a container that could not be started exits with: 127 and 126 where its program was the reason."""
+    return int(getattr(error, "exit_code", 128))
+
+
+def _launch(parts: Parts, entry: Entry, hooks: Hooks) -> None:
+    container = _with_target_hostname(parts, entry)
+    wiring.check_shared_modes(parts, container)
+    target = wiring.target_of(parts, container)
+    sandbox = wiring.sandbox_of(parts, container)
+    if sandbox.netns and target is None:
+        parts.kernel.create_netns(sandbox.netns)
+    attached = aside(lambda: _attach(parts, container))
+    try:
+        process = _make(parts, container)
+    finally:
+        # Whatever became of the process: nothing may be given back while the other half still takes.
+        failure = attached.exception()
+    if failure is not None:
+        raise failure
+    if target is None:
+        parts.files.write(container, wiring.wiring_of(parts, container, attached.result()))
+    parts.records.change_state(entry, pid=process.pid, monitor_pid=process.monitor_pid)
+    hooks.on_made(container)
+    parts.runtime.start(container.id)
+    parts.records.change(
+        entry,
+        facts=with_phase(entry.container, ""),
+        state=replace(
+            entry.container.state,
+            status=lifecycle.step(entry.container.state.status, "started", entry.id),
+            exit_code=0,
+            started_at=parts.now(),
+        ),
+    )
+    watch(parts, entry, hooks.on_exit)
+
+
+def watch(parts: Parts, entry: Entry, on_exit: OnExit) -> None:
+    """Have `on_exit` called, in a thread of its own, when the container's present process ends."""
+    monitor = entry.container.state.monitor_pid
+
+    def ended(code: int, oom: bool) -> None:
+        on_exit(entry, monitor, code, oom)
+
+    parts.runtime.watch(entry.id, monitor, ended)
+
+
+def _attach(parts: Parts, container: Container) -> list[Endpoint]:
+    if not container.attachments:
+        return []
+    return parts.controller.attach(wiring.sandbox_of(parts, container), wiring.requests_of(container))
+
+
+def _with_target_hostname(parts: Parts, entry: Entry) -> Container:
+    """A container in another's network bears its hostname too."""
+    target = wiring.target_of(parts, entry.container)
+    if target is None:
+        return entry.container
+    names = {key: target.container.config.get(key) or "" for key in ("Hostname", "Domainname")}
+    return parts.records.change(entry, config=entry.container.config | names)
+
+
+def _make(parts: Parts, container: Container) -> Process:
+    """Mount, write the bundle, have the runtime make the process."""
+    paths, identity = parts.paths, container.id
+    bundle, rootfs, layer = paths.bundle(identity), paths.rootfs(identity), paths.layer(identity)
+    for directory in (rootfs, layer / "upper", layer / "work", paths.home(identity)):
+        directory.mkdir(parents=True, exist_ok=True)
+    parts.mounter.mount(parts.images.layers(container.image_id), layer / "upper", layer / "work", rootfs)
+    spec = oci_spec(_request(parts, container, rootfs))
+    (bundle / "config.json").write_text(json.dumps(spec))
+    config = container.config
+    return parts.runtime.create(
+        identity,
+        bundle,
+        log=paths.log(identity),
+        tty=bool(config.get("Tty")),
+        stdin=bool(config.get("OpenStdin")),
+    )
+
+
+def _request(parts: Parts, container: Container, rootfs: Path) -> SpecRequest:
+    config, host_config = container.config, container.host_config
+    target = wiring.target_of(parts, container)
+    netns = wiring.sandbox_of(parts, target.container if target else container).netns
+    namespaces = {
+        kind: f"/proc/{pid}/ns/{kind}"
+        for kind, key in (("ipc", "IpcMode"), ("pid", "PidMode"))
+        if (pid := wiring.joined(parts, container, key))
+    }
+    return SpecRequest(
+        id=container.id,
+        rootfs=str(rootfs),
+        args=(container.path, *container.args),
+        config=config,
+        host_config=host_config,
+        cgroup=container_path(container.id, host_config.get("CgroupParent") or ""),
+        hostname=config["Hostname"],
+        domainname=config.get("Domainname") or "",
+        netns=netns,
+        namespaces=namespaces,
+        mounts=tuple(_mounts(parts, container, rootfs)),
+        devices=host.devices(host_config),
+        user=accounts.resolve(rootfs, config.get("User") or "", tuple(host_config.get("GroupAdd") or ())),
+        facts=parts.host.facts,
+    )
+
+
+def _mounts(parts: Parts, container: Container, rootfs: Path) -> list[Mount]:
+    """The three files of ours, then volumes and binds, which may lie over them."""
+    owner = wiring.target_of(parts, container)
+    found = [
+        Mount(source=str(path), destination=place)
+        for place, path in parts.files.paths(owner.id if owner else container.id).items()
+    ]
+    if owner is None:
+        _touch(parts.files.paths(container.id).values())
+    for point in container.mounts:
+        found.append(_prepared(parts, point, rootfs))
+    return found
+
+
+def _prepared(parts: Parts, point: Json, rootfs: Path) -> Mount:
+    """A mount whose source exists: a volume filled from the image, a missing directory for `-v` made."""
+    destination, modes = point["Destination"], point["Mode"].split(",")
+    if point["Type"] == "volume":
+        parts.volumes.create(point["Name"])
+        if "nocopy" not in modes:
+            parts.volumes.populate(point["Name"], inside(rootfs, destination))
+    elif not Path(point["Source"]).exists():
+        if point.get("Required"):
+            raise InvalidArgument(
+                f'invalid mount config for type "bind": bind source path does not exist: {point["Source"]}'
+            )
+        Path(point["Source"]).mkdir(parents=True, exist_ok=True)
+    return Mount(
+        source=point["Source"],
+        destination=destination,
+        read_only=not point["RW"],
+        propagation=point["Propagation"] or "rprivate",
+    )
+
+
+def _touch(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+
+
+def aside(work: Callable[[], T]) -> Future[T]:
+    """Run `work` in a thread of its own; the future has its result or its exception."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="aside", daemon=True).start()
+    return future

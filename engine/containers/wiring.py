@@ -1,0 +1,96 @@
+"""A container's networks while it runs: what to attach, and what that means for its files. Reads records only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from engine.containers.files import Mode, Wiring
+from engine.containers.networking import is_host, shared_with
+from engine.containers.parts import Parts
+from engine.containers.records import Entry
+from engine.model import Container
+from netpy.errors import Conflict, NotFound
+from netpy.model import Endpoint, EndpointSpec, Network, Sandbox
+
+
+def sandbox_of(parts: Parts, container: Container) -> Sandbox:
+    """The namespace that the container's networks are plugged into."""
+    netns = "" if is_host(container.host_config) else str(parts.paths.netns(container.id))
+    servers = tuple(container.host_config.get("Dns") or parts.host.dns)
+    return Sandbox(id=container.id, netns=netns, dns=servers)
+
+
+def requests_of(container: Container) -> list[tuple[str, EndpointSpec]]:
+    """What to ask of the controller when it starts."""
+    return [(attachment.network, attachment.spec) for attachment in container.attachments]
+
+
+def addresses_of(endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
+    """Bare addresses, in the order of the endpoints."""
+    return tuple(address.partition("/")[0] for endpoint in endpoints for address in endpoint.addresses)
+
+
+def mode_of(networks: Iterable[Network]) -> Mode:
+    """Who answers name queries in a sandbox on these networks: the embedded server on any that the user made."""
+    found = list(networks)
+    if any(network.spec.driver == "host" for network in found):
+        return "host"
+    return "embedded" if any(not network.predefined for network in found) else "bridge"
+
+
+def wiring_of(parts: Parts, container: Container, endpoints: list[Endpoint]) -> Wiring:
+    """What these endpoints mean for the container's files."""
+    networks = [parts.controller.network(endpoint.network_id) for endpoint in endpoints]
+    mode: Mode = "host" if is_host(container.host_config) else mode_of(networks)
+    return Wiring(addresses=addresses_of(endpoints), mode=mode, links=_linked_lines(parts, container, mode))
+
+
+def target_of(parts: Parts, container: Container) -> Entry | None:
+    """The container whose network namespace this one shares; it must be running."""
+    reference = shared_with(container.host_config)
+    if not reference:
+        return None
+    target = parts.records.find(reference)
+    if target.id == container.id:
+        raise Conflict("cannot join own network namespace")
+    if not target.container.state.running:
+        raise Conflict(f"cannot join network of a non running container: {target.id}")
+    return target
+
+
+def check_shared_modes(parts: Parts, container: Container) -> None:
+    """NotFound, Conflict when `container:` modes name containers that cannot be joined."""
+    for namespace in ("IpcMode", "PidMode"):
+        joined(parts, container, namespace)
+
+
+def joined(parts: Parts, container: Container, key: str) -> int:
+    """The process whose namespace `IpcMode` or `PidMode` asks to join, or 0."""
+    mode: str = container.host_config.get(key) or ""
+    if not mode.startswith("container:"):
+        return 0
+    target = parts.records.find(mode.removeprefix("container:"))
+    if not target.container.state.running:
+        raise Conflict(f"cannot join {key[:3]} namespace of a non running container: {target.id}")
+    return target.container.state.pid
+
+
+def _linked_lines(parts: Parts, container: Container, mode: Mode) -> tuple[str, ...]:
+    """Lines of /etc/hosts for `--link` on the default bridge, which has no name server."""
+    if mode != "bridge":
+        return ()
+    lines: list[str] = []
+    for text in container.host_config.get("Links") or []:
+        name, _, alias = str(text).lstrip("/").partition(":")
+        try:
+            target = parts.records.find(name).container
+        except NotFound:
+            raise NotFound(f"could not get container for {name}") from None
+        if not target.state.running:
+            raise Conflict(
+                f"Cannot link to a non running container: /{target.name} AS /{container.name}/{alias or name}"
+            )
+        names = " ".join(dict.fromkeys([alias or name, target.config["Hostname"], target.name]))
+        for address in addresses_of(parts.controller.endpoints(sandbox_id=target.id))[:1]:
+            lines.append(f"{address}\t{names}")
+    return tuple(lines)

@@ -1,0 +1,267 @@
+"""The composition root: builds every part of the engine, in order, and takes it apart again. Holds no logic.
+
+    locks ▸ store ▸ kernel (firewall backend) ▸ drivers ▸ name server ▸ controller ▸ images ▸ runtime ▸ containers ▸ API
+
+Stopping the daemon stops none of its containers: they keep running, with their networks and their names, and the next
+daemon on the same root takes over. `kill -9` is no different, but for the requests that it cut off.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from types import FrameType
+
+from engine import cgroups, host, listening, rootfs
+from engine import settings as configuration
+from engine.containers import Containers
+from engine.containers.files import Defaults as FileDefaults
+from engine.containers.files import Files
+from engine.containers.merging import Defaults as HostDefaults
+from engine.containers.parts import Host, Parts, Paths
+from engine.containers.records import Records
+from engine.containers.timing import Scheduler
+from engine.containers.volumes import Volumes
+from engine.containers.waiting import Waiters
+from engine.events import Events
+from engine.images import Images
+from engine.runtime import Runtime
+from engine.settings import Settings
+from engine.tenancy import Tenancy
+from netpy.controller import Controller, Pool
+from netpy.controller import Settings as NetworkSettings
+from netpy.drivers import Defaults
+from netpy.drivers.registry import Registry
+from netpy.errors import NetpyError, Unsupported
+from netpy.kernel import netfilter
+from netpy.kernel.linux import LinuxKernel
+from netpy.nameserver import Nameserver
+from netpy.store import Store
+
+logger = logging.getLogger(__name__)
+_LEVELS = {"warn": "WARNING", "fatal": "CRITICAL"}
+
+
+class Daemon:
+    """Everything of one daemon. Make it, `start` it, `serve`, `close` it."""
+
+    def __init__(self, settings: Settings) -> None:
+        if os.geteuid() != 0:
+            raise Unsupported("the netpy daemon needs root: start it with sudo")
+        self.settings = settings
+        self.stopping = threading.Event()
+        self._closers = ExitStack()
+        try:
+            self._build()
+        except BaseException:
+            self._closers.close()
+            raise
+
+    def _build(self) -> None:
+        settings, closers = self.settings, self._closers
+        self._paths = Paths(data_root=settings.data_root, exec_root=settings.exec_root)
+        tenancy = Tenancy(dict.fromkeys((settings.data_root, settings.exec_root)), settings.pidfile)  # pyright: ignore[reportArgumentType]
+        closers.callback(tenancy.close)
+        self.events = Events()
+        closers.callback(self.events.close)
+        self.store = Store(settings.data_root / "netpy.db")
+        closers.callback(self.store.close)
+        self.kernel = LinuxKernel(netfilter.choose(settings.firewall_backend, settings.instance), settings.instance)  # pyright: ignore[reportArgumentType]
+        closers.callback(self.kernel.close)
+        self.nameserver = Nameserver(settings.exec_root)
+        closers.callback(self.nameserver.disconnect)
+        self.controller = self._controller()
+        self.images = Images(settings.data_root / "images", self.store)
+        choice = Runtime.probe(settings.runtime)
+        self.runtime = Runtime(
+            exec_root=settings.exec_root, conmon=choice.conmon, binary=choice.binary, name=choice.name
+        )
+        closers.callback(self.runtime.close)
+        self.containers = Containers(self._parts())
+        closers.callback(self.containers.close)
+
+    def _controller(self) -> Controller:
+        settings = self.settings
+        defaults = Defaults(
+            instance=settings.instance,
+            mtu=settings.mtu,
+            icc=settings.icc,
+            host_binding=settings.ip,
+            direct_routing=settings.allow_direct_routing,
+        )
+        pools = tuple(Pool(base=pool.base, size=pool.size) for pool in settings.default_address_pools)
+        more = {"default_pools": pools} if pools else {}
+        self.drivers = Registry(defaults)
+        return Controller(
+            store=self.store,
+            kernel=self.kernel,
+            drivers=self.drivers,
+            names=self.nameserver,
+            settings=NetworkSettings(
+                instance=settings.instance,
+                default_bridge=settings.default_bridge,
+                bip=settings.bip,
+                host_binding=settings.ip,
+                ip_forward=settings.ip_forward,
+                icc=settings.icc,
+                mtu=settings.mtu,
+                **more,
+            ),
+        )
+
+    def _parts(self) -> Parts:
+        settings, paths = self.settings, self._paths
+        hierarchy = cgroups.detect()
+        facts = host.facts(hierarchy)
+        records = Records(self.store)
+
+        def users(volume: str) -> list[str]:
+            return [e.id for e in records.entries() if any(p.get("Name") == volume for p in e.container.mounts)]
+
+        volumes = Volumes(settings.data_root / "volumes", self.store, now, users)
+        files = Files(
+            paths.home,
+            FileDefaults(
+                dns=settings.dns,
+                search=settings.dns_search,
+                options=settings.dns_options,
+                gateways=self._host_gateways,
+            ),
+        )
+        defaults = HostDefaults(
+            shm_size=settings.default_shm_size,
+            runtime=self.runtime.name,
+            cgroup_namespace="private" if facts.private_cgroup else "host",
+        )
+        return Parts(
+            controller=self.controller,
+            kernel=self.kernel,
+            images=self.images,
+            runtime=self.runtime,
+            mounter=rootfs,
+            events=self.events,
+            records=records,
+            waiters=Waiters(),
+            volumes=volumes,
+            files=files,
+            scheduler=Scheduler(),
+            paths=paths,
+            host=Host(facts=facts, hierarchy=hierarchy, defaults=defaults, dns=settings.dns),
+            now=now,
+            new_id=lambda: secrets.token_hex(32),
+        )
+
+    @property
+    def runtime_name(self) -> str:
+        """The OCI runtime in use: `crun` or `runc`."""
+        return self.runtime.name
+
+    @property
+    def firewall_name(self) -> str:
+        """The firewall backend in use: `nftables` or `iptables`."""
+        return self.kernel.firewall
+
+    @property
+    def driver_names(self) -> list[str]:
+        """Every network driver that can be asked for."""
+        return self.drivers.names()
+
+    @property
+    def volumes(self) -> Volumes:
+        """The volumes of containers."""
+        return self.containers.volumes
+
+    def start(self) -> None:
+        """Take over from an earlier daemon, bring the kernel in line, make the networks that are always there."""
+        self.controller.ensure_predefined()
+        self.containers.recover()
+
+    def serve(self) -> None:
+        """Answer requests until `stop`. Socket files are made now: a client that finds one finds a ready daemon."""
+        from engine import api
+
+        sockets = listening.open_all(self.settings.addresses, self.settings.group)
+        try:
+            logger.info("API listen on %s", ", ".join(self.settings.addresses))
+            api.serve(self, sockets, self.stopping)
+        finally:
+            listening.close_all(sockets)
+            listening.remove_files(self.settings.addresses)
+
+    def stop(self) -> None:
+        """Have `serve` return."""
+        self.stopping.set()
+
+    def reload(self) -> None:
+        """SIGHUP: labels and log level from the configuration file."""
+        try:
+            self.settings = configuration.reloaded(self.settings)
+            logging.getLogger().setLevel(_level(self.settings))
+            logger.info("configuration reloaded: %s", self.settings.config_file)
+        except NetpyError as error:
+            logger.error("configuration not reloaded: %s", error)
+
+    def close(self) -> None:
+        """Let go of everything. Containers and the name server keep running."""
+        self._closers.close()
+
+    def _host_gateways(self) -> Sequence[str]:
+        """What host-gateway stands for: the addresses of the default bridge, unless told otherwise."""
+        if self.settings.host_gateway_ips:
+            return self.settings.host_gateway_ips
+        return [subnet.gateway for subnet in self.controller.network("bridge").subnets if subnet.gateway]
+
+
+def now() -> str:
+    """The time as RFC 3339 in UTC with nanoseconds."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09d}Z"
+
+
+def run(settings: Settings) -> None:
+    """A whole daemon, until SIGTERM or SIGINT. Raises NetpyError when it cannot start."""
+    logging.basicConfig(
+        stream=sys.stderr, level=_level(settings), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    daemon = Daemon(settings)
+    try:
+        _handle_signals({signal.SIGTERM: daemon.stop, signal.SIGINT: daemon.stop, signal.SIGHUP: daemon.reload})
+        daemon.start()
+        daemon.serve()
+        logger.info("stopping; containers keep running")
+    finally:
+        daemon.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`netpy daemon`, and `python -m engine.daemon`: the exit code."""
+    try:
+        run(configuration.parse(sys.argv[1:] if arguments is None else arguments))
+    except NetpyError as error:
+        print(f"netpy daemon: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _handle_signals(actions: dict[signal.Signals, Callable[[], None]]) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        actions[signal.Signals(number)]()
+
+    for number in actions:
+        signal.signal(number, handle)
+
+
+def _level(settings: Settings) -> str:
+    return _LEVELS.get(settings.log_level, settings.log_level.upper())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

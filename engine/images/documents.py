@@ -1,0 +1,110 @@
+"""An image as Docker's API shows it: inspect, list and history documents. Pure. Sizes are in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from engine.images.changes import EMPTY_CONFIG
+from engine.images.records import NEVER, ImageRecord
+
+Json = dict[str, Any]
+
+
+def inspect(image: ImageRecord, trees: Sequence[str]) -> Json:
+    """The body of GET /images/{name}/json. `trees` are the layers' directories, the lowest first."""
+    config = image.config
+    body: Json = {
+        "Id": image.id,
+        "RepoTags": list(image.tags),
+        "RepoDigests": list(image.digests),
+        "Parent": "",
+        "Comment": _comment(config),
+        "Created": image.created,
+        "Container": config.get("container", ""),
+        "ContainerConfig": {**EMPTY_CONFIG, **(config.get("container_config") or {})},
+        "DockerVersion": config.get("docker_version", ""),
+        "Author": config.get("author", ""),
+        "Config": {**EMPTY_CONFIG, **(config.get("config") or {})},
+        "Architecture": config.get("architecture", ""),
+        "Os": config.get("os") or "linux",
+        "Size": image.size,
+        "VirtualSize": image.size,
+        "GraphDriver": {"Data": _graph(trees), "Name": "overlay2"},
+        "RootFS": {"Type": "layers", "Layers": list(image.layers)},
+        "Metadata": {"LastTagTime": image.tagged or NEVER},
+    }
+    if config.get("variant"):
+        body["Variant"] = config["variant"]
+    return body
+
+
+def summary(image: ImageRecord) -> Json:
+    """One element of GET /images/json."""
+    return {
+        "Containers": -1,
+        "Created": unix_time(image.created),
+        "Id": image.id,
+        "Labels": image.labels or None,
+        "ParentId": "",
+        "RepoDigests": list(image.digests),
+        "RepoTags": list(image.tags),
+        "SharedSize": -1,
+        "Size": image.size,
+        "VirtualSize": image.size,
+    }
+
+
+def history(image: ImageRecord, sizes: Mapping[str, int]) -> list[Json]:
+    """The body of GET /images/{name}/history, newest first. `sizes` are bytes by diff id."""
+    layers = iter(image.layers)
+    rows: list[Json] = []
+    steps: list[Json] = image.config.get("history") or []
+    for entry in steps:
+        layer = "" if entry.get("empty_layer") else next(layers, "")
+        rows.append(_step(entry, sizes.get(layer, 0)))
+    # A configuration need not tell its history; its layers are there all the same.
+    rows += [_step({}, sizes.get(layer, 0)) for layer in layers]
+    rows.reverse()
+    if rows:
+        rows[0].update(Id=image.id, Tags=list(image.tags) or None)
+    return rows
+
+
+def unix_time(text: str) -> int:
+    """Seconds since 1970 of an RFC 3339 time, 0 when it is none."""
+    return int(instant(text))
+
+
+def instant(text: str) -> float:
+    """Seconds since 1970, with the fraction, of an RFC 3339 time, 0 when it is none."""
+    try:
+        return max(datetime.fromisoformat(text).timestamp(), 0.0)
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _comment(config: Json) -> str:
+    steps: list[Json] = config.get("history") or []
+    return config.get("comment") or (steps[-1].get("comment", "") if steps else "")
+
+
+def _graph(trees: Sequence[str]) -> Json | None:
+    if not trees:
+        return None
+    top = trees[-1].removesuffix("/diff")
+    data = {"MergedDir": f"{top}/merged", "UpperDir": trees[-1], "WorkDir": f"{top}/work"}
+    lower = ":".join(reversed(trees[:-1]))
+    return {"LowerDir": lower, **data} if lower else data
+
+
+def _step(entry: Json, size: int) -> Json:
+    return {
+        "Comment": entry.get("comment", ""),
+        "Created": unix_time(entry.get("created", "")),
+        "CreatedBy": entry.get("created_by", ""),
+        "Id": "<missing>",
+        "Size": size,
+        "Tags": None,
+    }

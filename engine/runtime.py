@@ -1,0 +1,340 @@
+"""Containers as processes: created, started, signalled, watched and executed in, by an OCI runtime under conmon.
+
+How it works. A container is two processes: its own first one, and a monitor (conmon) that holds its standard streams,
+writes its log and, at its end, its exit code into a file. Neither is our child, so nothing about them depends on this
+daemon's life: after a restart `watch` finds them by number again, or finds that they have gone and the exit file.
+
+    create   conmon starts `crun create`: namespaces, mounts and limits are made, the program waits on a FIFO.
+             Attaching and publishing ports happens now, so that not a byte of output is lost.
+    start    `crun start` lets the program go.
+    watch    a pidfd on the *monitor*: it ends after the container, when log and exit file are complete.
+    kill     straight to the process, by pidfd: no program is run. A process number is believed only if the control
+             group of the process names the container, so a reused number never hits a stranger.
+    delete   `crun delete`: the runtime's record and the control groups.
+
+Everything of a container lies in `<exec-root>/containers/<id>/`, the bundle directory (see `engine.conmon` for the
+names), and the runtime's own records under `<exec-root>/runtime/`, apart from those of other users of the program.
+Starts processes, signals, reads and writes files there. No state but the watcher's: any number of threads may call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import select
+import shutil
+import signal as signals
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from engine import attach, cgroups, conmon
+from engine.conmon import Launch, RuntimeRefused
+from engine.model import Json
+from engine.probe import Choice, probe
+from engine.refusal import explain
+from engine.spec import STDIN_ONCE
+from engine.streams import Session
+from engine.watcher import Watcher, open_pidfd
+from netpy.errors import Conflict, KernelError, NotFound
+
+KILLED = 128 + signals.SIGKILL
+_COMMAND_TIMEOUT = 120.0
+_DEATH_TIMEOUT = 10_000  # milliseconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A container's first process and its monitor, by number."""
+
+    pid: int
+    monitor_pid: int
+
+
+class ExecProcess:
+    """One more process in a container. `session` is None for a detached one. `wait` may be called once."""
+
+    def __init__(self, pid: int, session: Session | None, directory: Path, sync: conmon.SyncPipe) -> None:
+        self.pid = pid
+        self.session = session
+        self._directory = directory
+        self._sync = sync
+
+    def wait(self) -> int:
+        """Block until the process has ended; its exit code. Output may still be waiting in the session."""
+        report = self._sync.read()
+        self._sync.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+        if report is None:
+            return KILLED  # the monitor was killed: nobody knows better
+        return int(cast("int", report.get("exit_code", report.get("data", KILLED))))
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the size of its terminal."""
+        conmon.resize(self._directory, rows, columns)
+
+
+class Runtime:
+    """The containers below one `exec_root`. `binary` is the OCI runtime called `name`."""
+
+    def __init__(self, *, exec_root: Path, conmon: str, binary: str, name: str) -> None:
+        self.name = name
+        self.binary = binary
+        self._conmon = conmon
+        self._bundles = exec_root / "containers"
+        self._global_args = ("--root", str(exec_root / "runtime"))
+        self._watcher = Watcher()
+
+    @staticmethod
+    def probe(requested: str = "") -> Choice:
+        """Which runtime works here; see `engine.probe`."""
+        return probe(requested)
+
+    def bundle(self, container_id: str) -> Path:
+        """The bundle directory of a container."""
+        return self._bundles / container_id
+
+    def create(self, id: str, bundle: Path, *, log: Path | None, tty: bool, stdin: bool) -> Process:
+        """Make the container of `bundle`/config.json, with its program held back until `start`.
+
+        `log` is written in conmon's k8s-file format (`engine.logs`); None keeps none. With `stdin`, the input outlives
+        its clients, or ends with the first of them if the configuration is annotated so (`spec.STDIN_ONCE`).
+        Raises StartRefused (program not found or not executable: exit codes 127, 126), StartFailed.
+        """
+        conmon.clear(bundle, id)
+        spec = cast("Json", json.loads((bundle / "config.json").read_text()))
+        launch = Launch(
+            conmon=self._conmon,
+            runtime=self.binary,
+            runtime_args=self._global_args,
+            id=id,
+            name=id[:12],
+            directory=bundle,
+            bundle=bundle,
+            log=log,
+            tty=tty,
+            stdin="none" if not stdin else "once" if STDIN_ONCE in spec.get("annotations", {}) else "open",
+        )
+        with conmon.start(launch) as pending:
+            try:
+                started = pending.go()
+            except RuntimeRefused as refused:
+                raise self._refusal(refused, "create", spec["process"]) from None
+        started.sync.close()
+        return Process(pid=started.pid, monitor_pid=started.monitor_pid)
+
+    def _refusal(self, refused: RuntimeRefused, action: Literal["create", "exec"], process: Json) -> Exception:
+        args = cast("Sequence[str]", process.get("args") or [""])
+        return explain(str(refused), runtime=self.name, action=action, executable=args[0]).error()
+
+    def start(self, id: str) -> None:
+        """Let a created container's program run. Raises StartFailed."""
+        code, text = self._command("start", id)
+        if code:
+            raise explain(text, runtime=self.name, action="create", executable="").error()
+
+    def kill(self, id: str, signal: int, all: bool = False) -> None:
+        """Send a signal to the container's first process, or to every process in it. Raises NotFound if it has ended.
+
+        Like `runc kill ID SIGNAL`, without running it.
+        """
+        if all:
+            for pid in cgroups.pids(cgroups.detect(), self.cgroup(id)):
+                self._signal(id, pid, signal)
+        elif not self._signal(id, self.pid(id), signal):
+            raise NotFound(f"container {id[:12]} is not running")
+
+    def _signal(self, id: str, pid: int, signal: int) -> bool:
+        pidfd = open_pidfd(pid, lambda: _belongs(pid, id))
+        if pidfd is None:
+            return False
+        try:
+            signals.pidfd_send_signal(pidfd, signal)
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(pidfd)
+        return True
+
+    def pid(self, id: str) -> int:
+        """The number of the container's first process as last known; 0 if there was none."""
+        return conmon.read_number(self.bundle(id) / conmon.PIDFILE) or 0
+
+    def alive(self, id: str) -> bool:
+        """Whether the container's first process exists, created or running or paused."""
+        return _belongs(self.pid(id), id)
+
+    def cgroup(self, id: str) -> str:
+        """The control group of a container, from its configuration."""
+        with suppress(OSError, ValueError, KeyError):
+            spec = cast("Json", json.loads((self.bundle(id) / "config.json").read_text()))
+            return str(spec["linux"]["cgroupsPath"])
+        return cgroups.container_path(id)
+
+    def delete(self, id: str, force: bool = False) -> None:
+        """Forget a container that has ended; with `force`, kill it first. Idempotent. The bundle is left.
+
+        Raises Conflict when it still runs, KernelError when something of it cannot be removed.
+        """
+        if not force and self.alive(id):
+            raise Conflict(f"cannot delete container {id[:12]}: it is running")
+        code, text = self._command("delete", *(["--force"] if force else []), id)
+        if code and not _is_unknown(text):
+            raise KernelError(f"cannot delete container {id[:12]}: {text.strip()}")
+        cgroups.remove(cgroups.detect(), self.cgroup(id))
+
+    def pause(self, id: str) -> None:
+        """Freeze every process of the container."""
+        self._checked("pause", id)
+
+    def resume(self, id: str) -> None:
+        """Let a paused container go on."""
+        self._checked("resume", id)
+
+    def state(self, id: str) -> Json | None:
+        """The OCI state document (`status`, `pid`, …), or None where the runtime does not know the container."""
+        code, text = self._command("state", id, output=True)
+        return None if code else cast("Json", json.loads(text))
+
+    def attach(self, id: str, *, tty: bool, stdin: bool) -> Session:
+        """Join the container's streams from now on. Raises NotFound when it has ended."""
+        return attach.connect(self.bundle(id), tty=tty, stdin=stdin)
+
+    def resize(self, id: str, rows: int, cols: int) -> None:
+        """Set the size of the container's terminal."""
+        conmon.resize(self.bundle(id), rows, cols)
+
+    def watch(self, id: str, monitor_pid: int, on_exit: Callable[[int, bool], None]) -> None:
+        """Call `on_exit(exit_code, oom_killed)` once, in a thread of its own, when the container has ended.
+
+        Also for a container that an earlier daemon started, and for one that has ended since: then at once.
+        """
+
+        def ended() -> None:
+            on_exit(self._exit_code(id), self.oom_killed(id))
+
+        pidfd = open_pidfd(monitor_pid, lambda: _is_monitor(monitor_pid, id)) if monitor_pid > 0 else None
+        if pidfd is None:
+            threading.Thread(target=ended, name="exit", daemon=True).start()
+        else:
+            self._watcher.add(pidfd, ended)
+
+    def _exit_code(self, id: str) -> int:
+        code = conmon.read_number(self.bundle(id) / id)
+        if code is not None:
+            return code
+        # The monitor was killed. What it watched over has no streams any more and cannot be watched: end it.
+        self._end(id)
+        return KILLED
+
+    def _end(self, id: str) -> None:
+        pid = self.pid(id)
+        pidfd = open_pidfd(pid, lambda: _belongs(pid, id))
+        if pidfd is None:
+            return
+        try:
+            with suppress(ProcessLookupError):
+                signals.pidfd_send_signal(pidfd, signals.SIGKILL)
+            gone = select.poll()
+            gone.register(pidfd, select.POLLIN)
+            gone.poll(_DEATH_TIMEOUT)
+        finally:
+            os.close(pidfd)
+
+    def oom_killed(self, id: str) -> bool:
+        """Whether the kernel killed a process of the container for want of memory. True until `delete`."""
+        if (self.bundle(id) / conmon.OOM).exists():
+            return True
+        return cgroups.oom_kills(cgroups.detect(), self.cgroup(id)) > 0
+
+    def exec(self, id: str, process: Json, *, tty: bool, stdin: bool, detach: bool = False) -> ExecProcess:
+        """Run one more process (`spec.exec_process`) in a running container; it has started when this returns.
+
+        Raises StartRefused (exit codes 127, 126) and StartFailed with Docker's words.
+        """
+        directory = self.bundle(id) / "exec" / secrets.token_hex(8)
+        directory.mkdir(parents=True)
+        (directory / "process.json").write_text(json.dumps(process))
+        launch = Launch(
+            conmon=self._conmon,
+            runtime=self.binary,
+            runtime_args=self._global_args,
+            id=id,
+            name=id[:12],
+            directory=directory,
+            bundle=self.bundle(id),
+            log=None,
+            tty=tty,
+            stdin="once" if stdin else "none",
+            process_spec=directory / "process.json",
+            attach=not detach,
+        )
+        try:
+            return self._exec(launch, stdin)
+        except RuntimeRefused as refused:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise self._refusal(refused, "exec", process) from None
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+
+    def _exec(self, launch: Launch, stdin: bool) -> ExecProcess:
+        session: Session | None = None
+        with conmon.start(launch) as pending:
+            try:
+                if launch.attach:
+                    pending.ready()
+                    session = attach.connect(launch.directory, tty=launch.tty, stdin=stdin)
+                started = pending.go()
+            except BaseException:
+                if session is not None:
+                    session.close()
+                raise
+        return ExecProcess(started.pid, session, launch.directory, started.sync)
+
+    def close(self) -> None:
+        """Stop watching. Containers and their monitors go on."""
+        self._watcher.close()
+
+    def _checked(self, verb: str, id: str) -> None:
+        code, text = self._command(verb, id)
+        if code and _is_unknown(text):
+            raise NotFound(f"container {id[:12]} is not running")
+        if code:
+            raise KernelError(f"cannot {verb} container {id[:12]}: {text.strip()}")
+
+    def _command(self, *arguments: str, output: bool = False) -> tuple[int, str]:
+        try:
+            done = subprocess.run(
+                [self.binary, *self._global_args, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if output else subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                timeout=_COMMAND_TIMEOUT,
+            )
+        except OSError as error:
+            raise KernelError(f"cannot run {self.binary}: {error.strerror}") from None
+        except subprocess.TimeoutExpired:
+            raise KernelError(f"{self.name} {arguments[0]} did not end in {_COMMAND_TIMEOUT:.0f} seconds") from None
+        return done.returncode, (done.stdout if output and not done.returncode else done.stderr).decode(
+            errors="replace"
+        )
+
+
+def _is_unknown(text: str) -> bool:
+    lower = text.lower()
+    return "does not exist" in lower or "no such file or directory" in lower
+
+
+def _belongs(pid: int, container_id: str) -> bool:
+    # Every container has a control group with its id in the path, seen from whatever cgroup namespace.
+    return pid > 0 and container_id in cgroups.read(Path(f"/proc/{pid}/cgroup"))
+
+
+def _is_monitor(pid: int, container_id: str) -> bool:
+    return container_id in cgroups.read(Path(f"/proc/{pid}/cmdline"))

@@ -1,0 +1,252 @@
+"""Creating and removing networks, and the three that are there from the start.
+
+Decides names, subnets and who may remove what. Creation: draft and record under the records' lock (phase pending), then
+the kernel, then phase active; a failure takes everything back. Removal: phase deleting, so that nobody joins any more,
+then the kernel as far as it goes, then the record. I/O only by way of `Wiring` and the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from ipaddress import ip_interface
+
+from netpy.controller.context import Context
+from netpy.controller.settings import Settings
+from netpy.diff import Plan, State
+from netpy.drivers.bridge import BINDING, DEFAULT_BRIDGE, ICC, MASQUERADE, MTU, NAME
+from netpy.errors import Conflict, Forbidden, InvalidArgument, NetpyError, NotFound
+from netpy.ipam import allocate
+from netpy.model import Network, NetworkSpec, Subnet, SubnetSpec
+from netpy.objects import Bridge
+
+logger = logging.getLogger(__name__)
+RESERVED_NAMES = ("bridge", "host", "none", "default")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+
+
+class Networks:
+    """The life of networks. Thread-safe."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def create(self, spec: NetworkSpec) -> Network:
+        """Make a network. `docker network create`."""
+        context = self._context
+        _check_name(spec.name)
+        host = context.kernel.host_prefixes()
+        with context.locks.one_of_many():
+            with context.records.lock:
+                network = replace(self._draft(spec, host), phase="pending")
+                context.records.save_network(network)
+            return self._realise(network)
+
+    def plan(self, spec: NetworkSpec) -> Plan:
+        """What `create` would do, over intents."""
+        context = self._context
+        _check_name(spec.name)
+        host = context.kernel.host_prefixes()
+        with context.records.lock:
+            network = self._draft(spec, host)
+        wanted = context.wiring.network_state(network)
+        context.wiring.foreign(wanted)
+        return context.wiring.rehearse(frozenset(), wanted)
+
+    def remove(self, ref: str) -> Network:
+        """Remove a network that nobody is plugged into. `docker network rm`."""
+        context = self._context
+        with context.locks.one_of_many():
+            with context.records.lock:
+                network = context.records.find(ref)
+                if network.predefined:
+                    raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+                self._refuse_if_used(network)
+                context.records.save_network(replace(network, phase="deleting"))
+            errors = self.destroy(network)
+        if errors:
+            raise ExceptionGroup(f"removing network {network.name}", errors)
+        return network
+
+    def destroy(self, network: Network) -> list[NetpyError]:
+        """Take a network out of the kernel and forget it, whatever goes wrong. Returns what did."""
+        context = self._context
+        errors: list[NetpyError] = []
+        with context.locks.holding(network.id):
+            try:
+                state = context.wiring.network_state(network)
+                spared = frozenset[object]().union(*self._states_beside(network).values())
+                errors += context.wiring.dismantle(context.wiring.plan(state, frozenset(), spared))  # pyright: ignore[reportArgumentType]
+            except NetpyError as error:  # its driver is gone, or the kernel cannot be asked
+                errors.append(error)
+        with context.records.lock:
+            context.records.drop_network(network)
+        context.wiring.forget(network)
+        return errors
+
+    def ensure_predefined(self) -> None:
+        """The networks bridge, host and none exist, and `bridge` is as the settings say.
+
+        A default network that is in use stays as it is until nobody uses it.
+        """
+        for spec in predefined(self._context.settings):
+            with self._context.records.lock:
+                existing = self._context.records.named(spec.name)
+            if existing is None:
+                self._add_predefined(spec)
+            elif existing.spec.options != spec.options or not _has_subnets(existing, spec):
+                self._replace_predefined(existing, spec)
+
+    # ---- steps ---------------------------------------------------------------------------------------------------
+
+    def _add_predefined(self, spec: NetworkSpec, id: str = "") -> None:
+        context = self._context
+        host = context.kernel.host_prefixes()
+        with context.locks.one_of_many():
+            with context.records.lock:
+                draft = self._draft(spec, host, predefined=True)
+                network = replace(draft, id=id or draft.id, phase="pending")
+                context.records.save_network(network)
+            self._realise(network)
+
+    def _replace_predefined(self, existing: Network, spec: NetworkSpec) -> None:
+        context = self._context
+        with context.records.lock:
+            if context.records.in_use(existing.id):
+                logger.warning("there are running containers, updated network configuration will not take effect")
+                return
+        errors = self.destroy(existing)
+        for error in errors:
+            logger.warning("replacing network %s: %s", existing.name, error)
+        self._add_predefined(spec, existing.id)
+
+    def _draft(self, spec: NetworkSpec, host: list[str], *, predefined: bool = False) -> Network:
+        """The network as it would be. Every refusal that needs no kernel happens here, under the records' lock."""
+        context = self._context
+        if context.records.named(spec.name):
+            raise Conflict(f"network with name {spec.name} already exists")
+        driver = context.drivers.get(spec.driver)
+        if driver.traits.single and not predefined:
+            raise Forbidden(f'only one instance of "{driver.name}" network is allowed')
+        if spec.ipam_driver not in ("default", "null", ""):
+            raise NotFound(
+                f'could not find plugin {spec.ipam_driver} in ipam registry: plugin "{spec.ipam_driver}" not found'
+            )
+        normal = driver.normalise(spec)
+        subnets: tuple[Subnet, ...] = ()
+        if driver.traits.addressing and spec.ipam_driver != "null":
+            taken = [subnet.subnet for network in context.records.networks() for subnet in network.subnets]
+            subnets = allocate(normal, pools=context.settings.pools(), networks=taken, host=host)
+        network = Network(
+            id=context.new_id(), spec=normal, subnets=subnets, created=context.clock(), predefined=predefined
+        )
+        self._refuse_shared_bridge(network)
+        return network
+
+    def _realise(self, network: Network) -> Network:
+        """Bring a pending network about, or forget it."""
+        context = self._context
+        try:
+            with context.locks.holding(network.id):
+                wanted = context.wiring.network_state(network)
+                context.wiring.foreign(wanted)
+                plan = context.wiring.plan(frozenset(), wanted)
+                context.wiring.change(plan)
+                active = replace(network, phase="active")
+                try:
+                    with context.records.lock:
+                        context.records.save_network(active)
+                except BaseException:
+                    context.wiring.undo(plan)
+                    raise
+        except BaseException:
+            with context.records.lock:
+                context.records.drop_network(network)
+            context.wiring.forget(network)
+            raise
+        return active
+
+    def _refuse_if_used(self, network: Network) -> None:
+        endpoints = self._context.records.endpoints(network_id=network.id)
+        if endpoints:
+            users = ", ".join(f'name:"{each.spec.name}" id:"{each.id[:12]}"' for each in endpoints)
+            raise Forbidden(f"network {network.name} has active endpoints ({users})")
+
+    def _refuse_shared_bridge(self, network: Network) -> None:
+        mine = _bridges(self._context.wiring.network_state(network))
+        for id, state in self._states_beside(network).items() if mine else ():
+            if mine & _bridges(state):
+                other = next(each for each in self._context.records.networks() if each.id == id)
+                raise Forbidden(
+                    f"cannot create network {network.id} ({min(mine)}): conflicts with network {other.id} "
+                    f"({min(mine)}): networks have same bridge name"
+                )
+
+    def _states_beside(self, network: Network) -> Mapping[str, State]:
+        """The states of all other networks, by id; networks without a working driver have none."""
+        states: dict[str, State] = {}
+        with self._context.records.lock:
+            others = [each for each in self._context.records.networks() if each.id != network.id]
+        for other in others:
+            try:
+                states[other.id] = self._context.wiring.network_state(other)
+            except NetpyError as error:
+                logger.warning("network %s: %s", other.name, error)
+        return states
+
+
+def predefined(settings: Settings) -> list[NetworkSpec]:
+    """The requests for the three networks of the first start."""
+    options = {
+        DEFAULT_BRIDGE: "true",
+        ICC: str(settings.icc).lower(),
+        MASQUERADE: str(settings.masquerade).lower(),
+        BINDING: settings.host_binding,
+        NAME: settings.default_bridge,
+        MTU: str(settings.mtu),
+    }
+    subnets: tuple[SubnetSpec, ...] = ()
+    if settings.bip:
+        try:
+            bip = ip_interface(settings.bip)
+        except ValueError as error:
+            raise InvalidArgument(f"invalid --bip {settings.bip}: {error}") from error
+        subnets = (SubnetSpec(subnet=str(bip.network), gateway=str(bip.ip)),)
+    return [
+        NetworkSpec(name="bridge", subnets=subnets, options=options),
+        NetworkSpec(name="host", driver="host"),
+        NetworkSpec(name="none", driver="null"),
+    ]
+
+
+def prune(networks: Networks, candidates: list[Network], keep: Callable[[Network], bool]) -> list[str]:
+    """Remove what nobody uses and `keep` does not want. Names of the removed."""
+    gone: list[str] = []
+    for network in candidates:
+        if network.predefined or keep(network):
+            continue
+        try:
+            networks.remove(network.id)
+        except (Forbidden, NotFound):
+            continue  # in use, or somebody was faster
+        gone.append(network.name)
+    return gone
+
+
+def _check_name(name: str) -> None:
+    if name in RESERVED_NAMES:
+        raise Forbidden(f"operation is not permitted on predefined {name} network ")
+    if not _NAME.fullmatch(name):
+        raise InvalidArgument(f'invalid network name "{name}", only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed')
+
+
+def _has_subnets(network: Network, spec: NetworkSpec) -> bool:
+    """Whether the network has the subnets that the request states; none stated fits any."""
+    stated = {(each.subnet, each.gateway) for each in spec.subnets}
+    return stated <= {(each.subnet, each.gateway) for each in network.subnets}
+
+
+def _bridges(state: State) -> set[str]:
+    return {obj.name for obj in state if isinstance(obj, Bridge)}

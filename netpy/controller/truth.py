@@ -1,0 +1,194 @@
+"""Whether the machine is as the records say, and making it so: check, repair, and reconcile at the start.
+
+All three are the same difference, over everything at once: wanted is what all records want, found is what the kernel
+has under those keys and whatever else carries our mark. They run alone; nothing half-done is looked at.
+
+Reconcile first settles the records: what was pending or being removed when the last daemon ended is dropped, and so is
+what belongs to sandboxes that are gone. Then it holds the published ports again, tells the name server everything, and
+mends. One broken network or sandbox never keeps the others from coming up: what fails is logged and left for `check`
+to name.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from netpy import render
+from netpy.controller.choices import record, view, with_gateways
+from netpy.controller.context import Context
+from netpy.controller.networks import Networks
+from netpy.controller.records import Plug
+from netpy.diff import Plan, State
+from netpy.dns import Record, View
+from netpy.drivers import Acquirer
+from netpy.errors import NetpyError
+from netpy.model import Network, Sandbox
+from netpy.objects import KernelObject
+
+logger = logging.getLogger(__name__)
+
+
+class Truth:
+    """Compares records and kernel. Thread-safe: lets nobody else work meanwhile."""
+
+    def __init__(self, context: Context, networks: Networks) -> None:
+        self._context = context
+        self._networks = networks
+
+    def check(self) -> list[str]:
+        """One line per drift; empty when everything is as it should be. Changes nothing."""
+        with self._context.locks.alone():
+            return render.drift(self._difference())
+
+    def repair(self) -> list[str]:
+        """Put right what `check` names. Returns the lines that are true no more."""
+        with self._context.locks.alone():
+            before = self._difference()
+            self._mend(before)
+            left = set(render.drift(self._difference())) if before else set[str]()
+            return [line for line in render.drift(before) if line not in left]
+
+    def reconcile(self, alive: Callable[[Sandbox], bool]) -> None:
+        """After a restart: settle the records, then bring everything that should be into being again."""
+        with self._context.locks.alone():
+            gone = self._settle(alive)
+            self._hold_ports()
+            self._tell_names()
+            self._mend(self._difference(gone))
+
+    # ---- the difference ------------------------------------------------------------------------------------------
+
+    def _difference(self, gone: State = frozenset()) -> Plan:
+        return self._context.wiring.drift(self._wanted(), gone)
+
+    def _wanted(self) -> State:
+        """What all active records want. A driver that is not there any more wants nothing."""
+        context = self._context
+        with context.records.lock:
+            networks = [each for each in context.records.networks() if each.phase == "active"]
+            sandboxes = [
+                (plugs, context.records.dns_port(id))
+                for id in context.records.sandbox_ids()
+                if (plugs := _active(context.records.plugs(id)))
+            ]
+        objects: set[KernelObject] = set()
+        for network in networks:
+            objects |= self._tolerant(network.name, lambda n=network: context.wiring.network_state(n))
+        for plugs, port in sandboxes:
+            name = plugs[0].endpoint.spec.name
+            objects |= self._tolerant(name, lambda p=plugs, d=port: context.wiring.sandbox_state(p, d))
+        return frozenset(objects)
+
+    def _tolerant(self, name: str, ask: Callable[[], State]) -> State:
+        try:
+            return ask()
+        except NetpyError as error:
+            logger.warning("%s: %s", name, error)
+            return frozenset()
+
+    def _mend(self, plan: Plan) -> None:
+        """Make every change that can be made, and announce addresses that are new."""
+        wiring = self._context.wiring
+        for error in wiring.dismantle(plan):
+            logger.warning("mending: %s", error)
+        with self._context.records.lock:
+            ids = self._context.records.sandbox_ids()
+            plugs = [plug for id in ids for plug in self._context.records.plugs(id)] if plan else []
+        wiring.act(wiring.announcements(plan, plugs))
+
+    # ---- settling ------------------------------------------------------------------------------------------------
+
+    def _settle(self, alive: Callable[[Sandbox], bool]) -> State:
+        """Drop what is half-done or dead. Returns what the drivers had wanted for it."""
+        context = self._context
+        with context.records.lock:
+            unfinished = {each.id for each in context.records.networks() if each.phase != "active"}
+            sandboxes = [context.records.plugs(id) for id in context.records.sandbox_ids()]
+        gone: set[KernelObject] = set()
+        for plugs in sandboxes:
+            gone |= self._settle_sandbox(plugs, unfinished, alive)
+        for network in [each for each in context.records.networks() if each.id in unfinished]:
+            self._finish_removal(network)
+        return frozenset(gone)
+
+    def _settle_sandbox(
+        self, plugs: tuple[Plug, ...], unfinished: set[str], alive: Callable[[Sandbox], bool]
+    ) -> set[KernelObject]:
+        context = self._context
+        sandbox = plugs[0].endpoint.sandbox
+        living = alive(sandbox)
+        stay = [p for p in _active(plugs) if living and p.network.id not in unfinished]
+        leave = [plug for plug in plugs if plug.endpoint.id not in {each.endpoint.id for each in stay}]
+        settled = with_gateways(stay)
+        changed = [new.endpoint for old, new in zip(stay, settled, strict=True) if new != old]
+        if not leave and not changed:
+            return set()
+        gone = self._tolerant(sandbox.id, lambda: context.wiring.sandbox_state(leave, 0))
+        for plug in leave:
+            self._release(plug)
+        with context.records.lock:
+            for binding in (b for plug in leave for b in plug.endpoint.ports if b.host_port):
+                context.records.ports.take_back(binding.protocol, binding.host_ip, binding.host_port)
+            context.records.save_endpoints(changed, drop=[plug.endpoint for plug in leave])
+        if not context.wiring.wants_names(settled):
+            self._attempt("closing names", lambda: context.names.close(sandbox.id))
+        return set(gone)
+
+    def _release(self, plug: Plug) -> None:
+        def release() -> None:
+            driver = self._context.wiring.driver(plug.network)
+            if isinstance(driver, Acquirer):
+                driver.release(plug.network, plug.endpoint)
+
+        self._attempt(f"endpoint {plug.endpoint.spec.name}", release)
+
+    def _finish_removal(self, network: Network) -> None:
+        for error in self._networks.destroy(network):
+            logger.warning("removing network %s: %s", network.name, error)
+
+    # ---- ports and names -----------------------------------------------------------------------------------------
+
+    def _hold_ports(self) -> None:
+        context = self._context
+        with context.records.lock:
+            bindings = [binding for each in context.records.endpoints() for binding in each.ports]
+        for binding in bindings:
+            context.publishing.hold_again(binding)
+
+    def _tell_names(self) -> None:
+        """Listen in every sandbox that wants it, then hand over all records and views at once."""
+        context = self._context
+        with context.records.lock:
+            sandboxes = [context.records.plugs(id) for id in context.records.sandbox_ids()]
+        records: list[Record] = []
+        views: list[View] = []
+        for plugs in sandboxes:
+            named: set[str] = set()
+            self._attempt("names", lambda p=plugs, n=named: n.update(context.wiring.named(p)))
+            records += [record(plug) for plug in plugs if plug.network.id in named and plug.endpoint.spec.names]
+            sandbox = plugs[0].endpoint.sandbox
+            if sandbox.resolve and sandbox.netns and named:
+                views.append(view(sandbox, plugs, named))
+                self._attempt(f"names of {plugs[0].endpoint.spec.name}", lambda p=plugs: self._listen(p))
+        self._attempt("names", lambda: context.names.replace(records, views))
+
+    def _listen(self, plugs: Iterable[Plug]) -> None:
+        context = self._context
+        endpoints = [plug.endpoint for plug in plugs]
+        with context.records.lock:
+            known = context.records.dns_port(endpoints[0].sandbox.id)
+        port = context.names.open(endpoints[0].sandbox, known)
+        if port != known:
+            with context.records.lock:
+                context.records.save_endpoints(endpoints, dns_port=port)
+
+    def _attempt(self, what: str, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except Exception as error:  # one failure must not keep the rest from coming up
+            logger.warning("%s: %s", what, error)
+
+
+def _active(plugs: Iterable[Plug]) -> tuple[Plug, ...]:
+    return tuple(plug for plug in plugs if plug.endpoint.phase == "active")

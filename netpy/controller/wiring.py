@@ -1,0 +1,187 @@
+"""From records to wanted state, and from there through the kernel: the only place that calls `kernel.apply`.
+
+Decides which states belong to an operation and what a failure leaves: `change` makes a plan come true or takes it back,
+`dismantle` removes as much as it can and says what it could not. Which records there are is left to the callers,
+what an object means to the drivers. Kernel I/O, and none else.
+
+Settings of the host itself (`net/ipv4/ip_forward`) are wanted by many networks at once. They are never taken back,
+neither when a network goes nor when an operation is undone: another may have come to rely on them meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+
+from netpy.controller.choices import answers_names
+from netpy.controller.followups import followups
+from netpy.controller.records import Plug
+from netpy.controller.settings import Settings
+from netpy.diff import Change, Create, Plan, State, by_key, diff
+from netpy.drivers import Driver
+from netpy.drivers.registry import Registry
+from netpy.errors import ApplyError, Conflict, KernelError
+from netpy.kernel import Action, Kernel
+from netpy.model import Network
+from netpy.objects import AllowPort, Bridge, Isolate, KernelObject, Key, Masquerade, Publish, RedirectDns, Sysctl
+
+logger = logging.getLogger(__name__)
+_INTENTS = (Isolate, Masquerade, AllowPort, Publish, RedirectDns)
+_FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+
+
+class Wiring:
+    """States of networks and sandboxes, and their way into the kernel. Thread-safe; callers hold the names' locks."""
+
+    def __init__(self, kernel: Kernel, drivers: Registry, settings: Settings) -> None:
+        self._kernel = kernel
+        self._drivers = drivers
+        self._settings = settings
+        self._network_states: dict[str, tuple[Network, State]] = {}
+
+    def driver(self, network: Network) -> Driver:
+        return self._drivers.get(network.spec.driver)
+
+    # ---- wanted --------------------------------------------------------------------------------------------------
+
+    def network_state(self, network: Network) -> State:
+        """What the driver wants for the network, and forwarding for the families that it routes. Worked out once."""
+        known = self._network_states.get(network.id)
+        if known and known[0] is network:
+            return known[1]
+        state = self._with_forwarding(self.driver(network).network_state(network))
+        self._network_states[network.id] = network, state
+        return state
+
+    def forget(self, network: Network) -> None:
+        """The network is gone."""
+        self._network_states.pop(network.id, None)
+
+    def _with_forwarding(self, state: State) -> State:
+        if not self._settings.ip_forward:
+            return state
+        families = {6 if ":" in obj.subnet else 4 for obj in state if isinstance(obj, Isolate)}
+        return state | {Sysctl(name=_FORWARDING[family], value="1") for family in families}
+
+    def sandbox_state(self, plugs: Sequence[Plug], dns_port: int) -> State:
+        """What the drivers want for the sandbox's endpoints, and the way to the name server where there is one."""
+        objects: set[KernelObject] = set()
+        for plug in plugs:
+            objects |= self.driver(plug.network).endpoint_state(plug.network, plug.endpoint)
+        if self.wants_names(plugs):
+            objects.add(RedirectDns(port=dns_port, netns=plugs[0].endpoint.sandbox.netns))
+        return frozenset(objects)
+
+    def wants_names(self, plugs: Sequence[Plug]) -> bool:
+        """Whether the name server is to listen in this sandbox."""
+        sandbox = plugs[0].endpoint.sandbox if plugs else None
+        return bool(sandbox and sandbox.resolve and sandbox.netns and self.named(plugs))
+
+    def named(self, plugs: Sequence[Plug]) -> set[str]:
+        """The ids of those networks that the name server knows."""
+        return {plug.network.id for plug in plugs if answers_names(plug.network, self.driver(plug.network))}
+
+    # ---- plans ---------------------------------------------------------------------------------------------------
+
+    def plan(self, before: State, wanted: State, spared: State = frozenset()) -> Plan:
+        """What the kernel has to change so that `wanted` holds and what else was in `before` is gone. Lowered.
+
+        What `spared` needs as well is not touched. Settings are not taken back.
+        """
+        target = self._kernel.lower(wanted)
+        keep = {obj.key for obj in target} | {obj.key for obj in self._kernel.lower(spared)}
+        old = {obj for obj in self._kernel.lower(before) if obj.key not in keep and not isinstance(obj, Sysctl)}
+        return diff(self._kernel.observe(target | old), target)
+
+    def rehearse(self, before: State, after: State, standing: State = frozenset()) -> Plan:
+        """The same over intents, for people to read: firewall intents count as present if `before` has them.
+
+        `standing` are the networks' own states, which `before` and `after` both build upon.
+        """
+        links = {obj for obj in after | standing if not isinstance(obj, _INTENTS)}
+        kept = {obj.key for obj in links}
+        gone = {obj for obj in before if not isinstance(obj, (*_INTENTS, Sysctl)) and obj.key not in kept}
+        intents = {obj for obj in before | standing if isinstance(obj, _INTENTS)}
+        return diff(self._kernel.observe(frozenset(links | gone)) | intents, after | standing)
+
+    def foreign(self, wanted: State) -> None:
+        """Conflict when a bridge of a wanted name exists that is not ours: it would be changed, and later removed."""
+        bridges = {obj.key: obj for obj in wanted if isinstance(obj, Bridge)}
+        for found in self._kernel.observe(frozenset(bridges.values())):
+            if isinstance(found, Bridge) and not found.mark.startswith(f"{self._settings.instance}/"):
+                raise Conflict(
+                    f"bridge {found.name} exists and is not one of {self._settings.instance}: "
+                    "remove it, or choose another name with com.docker.network.bridge.name"
+                )
+
+    def followups(self, before: State, after: State, plugs: Iterable[Plug]) -> list[Action]:
+        """What is to be done after going from one state (over intents) to the other."""
+        macs = {(plug.endpoint.sandbox.netns, plug.endpoint.ifname): plug.endpoint.mac for plug in plugs}
+        return followups(diff(before, after), macs)
+
+    def announcements(self, plan: Plan, plugs: Iterable[Plug]) -> list[Action]:
+        """What is to be done after a lowered plan: new addresses announced."""
+        macs = {(plug.endpoint.sandbox.netns, plug.endpoint.ifname): plug.endpoint.mac for plug in plugs}
+        return followups(Plan(tuple(change for change in plan if isinstance(change, Create))), macs)
+
+    # ---- into the kernel -----------------------------------------------------------------------------------------
+
+    def change(self, plan: Plan) -> None:
+        """Make the plan come true. On failure everything is as before, and ApplyError says what is not."""
+        if not plan:
+            return
+        try:
+            self._kernel.apply(plan)
+        except ApplyError as error:
+            left = [str(each) for each in self.undo(error.done)]
+            raise ApplyError(str(error), done=Plan(), failed=error.failed, left_behind=left) from error
+
+    def undo(self, plan: Plan) -> list[KernelError]:
+        """Take a plan back, as far as it goes. Returns what went wrong."""
+        return self.dismantle(Plan(tuple(change for change in plan.undo() if not _is_host_setting(change.key))))
+
+    def dismantle(self, plan: Plan) -> list[KernelError]:
+        """Make every change that can be made; a refused one does not stop the others. Returns what was refused."""
+        errors: list[KernelError] = []
+        rest = plan
+        while rest:
+            try:
+                self._kernel.apply(rest)
+                break
+            except ApplyError as error:
+                logger.warning("going on after a failure: %s", error)
+                errors.append(error)
+                rest = _after(rest, error)
+        return errors
+
+    def act(self, actions: Iterable[Action]) -> None:
+        self._kernel.act(actions)
+
+    # ---- everything ----------------------------------------------------------------------------------------------
+
+    def drift(self, wanted: State, before: State = frozenset()) -> Plan:
+        """What has to change so that all of `wanted` holds, and nothing else of ours is there."""
+        target = self._kernel.lower(wanted)
+        keys = {obj.key for obj in target}
+        old = {obj for obj in self._kernel.lower(before) if obj.key not in keys}
+        found = by_key(obj for obj in self._kernel.observe(target | old) if _counts(obj, keys))
+        for orphan in self._kernel.owned():
+            if orphan.key not in keys:
+                found.setdefault(orphan.key, orphan)
+        return diff(found.values(), target)
+
+
+def _counts(obj: KernelObject, keys: Collection[Key]) -> bool:
+    """A setting that is wanted no longer is left as it is."""
+    return obj.key in keys or not isinstance(obj, Sysctl)
+
+
+def _is_host_setting(key: Key) -> bool:
+    return key.kind == "sysctl" and not key.netns
+
+
+def _after(plan: Plan, error: ApplyError) -> Plan:
+    """What is left of a plan without what was done and what failed. Always shorter than the plan."""
+    done = set(error.done.changes)
+    rest: list[Change] = [change for change in plan if change not in done and change != error.failed]
+    return Plan(tuple(rest if len(rest) < len(plan) else rest[1:]))

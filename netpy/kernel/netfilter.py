@@ -1,0 +1,90 @@
+"""The firewall's seam: what a backend is, and which of the two this host gets.
+
+`auto` takes nftables where libnftables is installed and the kernel takes a table from it, except where somebody runs
+the host's firewall in the legacy tables (a Docker daemon with iptables-legacy, say): then ours belongs there too,
+where that somebody can see it. A backend that is not chosen is asked to remove what an earlier daemon of this
+instance left in it: one choice, never a mixture.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol
+
+from netpy.diff import Change, State
+from netpy.errors import NetpyError, Unsupported
+from netpy.kernel import libnftables, xtables
+from netpy.kernel.nftables import Nftables
+from netpy.kernel.xtables import Xtables
+from netpy.objects import KernelObject
+
+Choice = Literal["auto", "iptables", "nftables"]
+logger = logging.getLogger(__name__)
+
+
+class Backend(Protocol):
+    """A way to have firewall intents carried out. Thread-safe."""
+
+    name: str
+
+    def lower(self, state: Iterable[object]) -> State:
+        """`state` with every intent replaced by this backend's objects. Pure."""
+        ...
+
+    def handles(self, obj: KernelObject) -> bool:
+        """Whether `obj` is one of this backend's."""
+        ...
+
+    def observe(self, like: State) -> State:
+        """What there is under the keys of `like`, in the same terms; looked up by key."""
+        ...
+
+    def owned(self) -> State:
+        """Everything of our instance in the host's namespace, by a dump."""
+        ...
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """All of `changes` or none; KernelError says what was refused. Removing what is gone succeeds."""
+        ...
+
+    def clean(self) -> None:
+        """Remove everything of our instance from the host's namespace, but for a user's chain that holds rules."""
+        ...
+
+    def close(self) -> None:
+        """Let go of sockets and processes; what is in the kernel stays."""
+        ...
+
+
+def choose(requested: Choice, instance: str) -> Backend:
+    """The backend to use. Unsupported says what is missing, and which Debian package brings it."""
+    if requested == "nftables" or (requested == "auto" and _nftables_fits()):
+        chosen: Backend = Nftables(instance)
+        others = (xtables.forget,)
+    else:
+        chosen = Xtables(instance)
+        others = (_forget_nftables,) if libnftables.installed() else ()
+    for clean in others:
+        try:
+            clean(instance)
+        except NetpyError as error:
+            logger.warning("cannot remove what the other firewall backend left of %s: %s", instance, error)
+    return chosen
+
+
+def _nftables_fits() -> bool:
+    try:
+        libnftables.probe()
+    except Unsupported as error:
+        logger.info("firewall backend: %s; trying iptables", error)
+        return False
+    return not xtables.in_use()
+
+
+def _forget_nftables(instance: str) -> None:
+    backend = Nftables(instance)
+    try:
+        backend.clean()
+    finally:
+        backend.close()

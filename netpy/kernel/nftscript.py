@@ -1,0 +1,91 @@
+"""Turns changes into the commands of one nft transaction. Reads a little (which rules to delete by handle), runs
+nothing.
+
+Neighbouring elements of one set travel in one command, which is what makes a thousand ports cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from netpy.diff import Change, Create, Delete, Update
+from netpy.errors import KernelError
+from netpy.firewall import nft
+from netpy.firewall.rules import Element, Opening, Passage, Ruleset, inner
+from netpy.kernel import nftshape, passages
+from netpy.kernel.nfnetlink import Reader
+from netpy.objects import KernelObject
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """`text` is an element where `container` is named, else a whole command."""
+
+    text: str
+    verb: str = ""
+    container: str = ""
+
+
+def commands(reader: Reader, changes: Sequence[Change], base: Ruleset) -> list[str]:
+    """The commands, in order; `base` knows the types of the sets."""
+    steps = [step for change in changes for step in _steps(reader, change, base)]
+    lines: list[str] = []
+    for (verb, container), group in groupby(steps, key=lambda step: (step.verb, step.container)):
+        texts = [step.text for step in group]
+        lines += [f"{verb} element {container} {{ {', '.join(texts)} }}"] if container else texts
+    return lines
+
+
+def element(obj: KernelObject) -> Element:
+    """The element that `obj` is, or opens."""
+    found = inner(obj)
+    if not isinstance(found, Element):
+        raise KernelError(f"not an element: {obj}")
+    return found
+
+
+def with_value(obj: Element | Opening, value: tuple[str, ...]) -> Element | Opening:
+    """The same element with another value."""
+    seen = replace(element(obj), value=value)
+    return Opening(of=seen) if isinstance(obj, Opening) else seen
+
+
+def _steps(reader: Reader, change: Change, base: Ruleset) -> Iterator[_Step]:
+    obj = change.before if isinstance(change, Delete) else change.after
+    match inner(obj):
+        case Ruleset() as table:
+            yield from (_Step(line) for line in _table(reader, change, table))
+        case Element():
+            yield from _element_steps(change, base)
+        case Passage() as passage:
+            wanted = not isinstance(change, Delete)
+            yield from (_Step(line) for line in passages.Native(reader).commands(passage, wanted=wanted))
+        case _:
+            raise KernelError(f"not an object of the nftables backend: {obj}")
+
+
+def _table(reader: Reader, change: Change, table: Ruleset) -> list[str]:
+    if isinstance(change, Delete):
+        # One that is shared goes after the transaction, if nothing is left in it.
+        return [] if table.anchor or nftshape.observe(reader, table) is None else nftshape.removal(reader, table)
+    # What a roll-back would bring back is the damage that was mended: it stays mended.
+    return [] if table.fault else nftshape.mending(reader, table)
+
+
+def _element_steps(change: Change, base: Ruleset) -> Iterator[_Step]:
+    match change:
+        case Create(after):
+            yield _element_step("add", element(after), base)
+        case Delete(before):
+            yield _element_step("delete", element(before), base)
+        case Update(before, after):
+            # A map's value cannot be changed in place; in one transaction nobody sees the gap.
+            yield _element_step("delete", element(before), base)
+            yield _element_step("add", element(after), base)
+
+
+def _element_step(verb: str, obj: Element, base: Ruleset) -> _Step:
+    text = nft.element_text(obj, base.set_named(obj.container))
+    return _Step(text, verb, f"inet {obj.table} {obj.container}")

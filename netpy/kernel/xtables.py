@@ -1,0 +1,226 @@
+"""The iptables backend: carries out what `netpy.firewall.iptables` compiles, and looks at what is there, through the
+worker.
+
+A look reads only the chains that are asked for and those that hold their hooks; rules are compared by their tags. A
+change replaces whole chains; all tables of one batch are edited together and committed one after the other, and if
+one is refused those before it are taken back. The kernel copies a whole table at each commit, so here, unlike with
+nftables, the nth port costs more than the first.
+
+Where the host also runs iptables-nft with a FORWARD chain of its own, our bridges get a passage there, if libnftables
+is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from netpy.diff import Change, Delete, Plan, State
+from netpy.errors import NetpyError, NotFound
+from netpy.firewall import iptables
+from netpy.firewall.rules import Chain, Opening, Passage, Skeleton, inner
+from netpy.kernel import xtedits
+from netpy.kernel.xtbridge import Foreign
+from netpy.kernel.xtedits import TABLES
+from netpy.kernel.xtworker import ChainRules, Wanted, Worker
+from netpy.model import Family
+from netpy.objects import KernelObject
+
+FAMILIES: tuple[Family, Family] = (4, 6)
+_OPENINGS = "ABP"
+_EMPTY = ChainRules("", ())
+Seen = dict[tuple[Family, str], dict[str, ChainRules]]
+logger = logging.getLogger(__name__)
+
+
+class Xtables:
+    """`netpy.kernel.netfilter.Backend` on legacy x_tables."""
+
+    name = "iptables"
+
+    def __init__(self, instance: str) -> None:
+        self._instance = instance
+        self._prefix = iptables.prefix(instance)
+        self._lock = threading.Lock()
+        self._worker = Worker()
+        self._foreign = Foreign(instance)
+        frames = [each for each in iptables.skeleton(instance, 4).frames if each.open and not each.user]
+        self._rooms = {table: [each.name for each in frames if each.table == table] for table in TABLES}
+
+    def lower(self, state: Iterable[object]) -> State:
+        return iptables.lower(self._instance, state)
+
+    def handles(self, obj: KernelObject) -> bool:
+        return isinstance(obj, Skeleton | Chain | Opening | Passage)
+
+    def observe(self, like: State) -> State:
+        groups: dict[str, list[KernelObject]] = defaultdict(list)
+        for obj in like:
+            groups[obj.key.netns].append(obj)
+        found: set[KernelObject] = set()
+        with self._lock:
+            for path, group in groups.items():
+                with contextlib.suppress(NotFound):  # what a namespace held is gone with it
+                    found |= self._look(path, group)
+        return frozenset(found)
+
+    def owned(self) -> State:
+        with self._lock:
+            found: set[KernelObject] = set(self._foreign.owned())
+            for family in FAMILIES:
+                if self._worker.tables(family):
+                    found |= self._everything(family)
+        return frozenset(found)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        made: list[Change] = []
+        with self._lock:
+            for path, group in groupby(sorted(changes, key=_netns), key=_netns):
+                part = list(group)
+                try:
+                    self._change(path, part)
+                except NotFound:
+                    if not all(isinstance(change, Delete) for change in part):
+                        self._take_back(made)
+                        raise
+                except NetpyError:
+                    self._take_back(made)
+                    raise
+                made += part
+
+    def clean(self) -> None:
+        with self._lock:
+            self._foreign.clean()
+            for family in FAMILIES:
+                if self._worker.tables(family):
+                    chains = [each for each in self._everything(family) if not isinstance(each, Skeleton)]
+                    self._change("", [Delete(each) for each in chains])
+                    self._retire("", iptables.skeleton(self._instance, family))
+
+    def close(self) -> None:
+        self._worker.close()
+        self._foreign.close()
+
+    def _look(self, path: str, wanted: Sequence[KernelObject]) -> set[KernelObject]:
+        passages = [obj for obj in wanted if isinstance(obj, Passage)]
+        found: set[KernelObject] = set(self._foreign.present(passages))
+        ours = [obj for obj in wanted if not isinstance(obj, Passage)]
+        seen = self._read(path, ours)
+        for obj in ours:
+            match inner(obj):
+                case Skeleton() as frame:
+                    there = xtedits.skeleton_seen(frame, seen)
+                    found |= {there} if there else set()
+                case Chain() as chain:
+                    real = xtedits.chain_seen(chain, seen[chain.family, chain.table])
+                    if real:
+                        found.add(Opening(of=real) if isinstance(obj, Opening) else real)
+                case _:
+                    raise TypeError(f"not an object of the iptables backend: {obj}")
+        return found
+
+    def _read(self, path: str, objects: Iterable[KernelObject]) -> Seen:
+        names: dict[tuple[Family, str], set[str]] = defaultdict(set)
+        for obj in objects:
+            match inner(obj):
+                case Skeleton() as frame:
+                    for each in frame.frames:
+                        names[frame.family, each.table].add(each.name)
+                    for table, hook in frame.hooks:
+                        names[frame.family, table].add(hook.parent)
+                case Chain() as chain:
+                    hooks = (hook.parent for hook in chain.hooks)
+                    names[chain.family, chain.table] |= {chain.name, *hooks, *self._rooms[chain.table]}
+                case _:
+                    pass
+        if not names:
+            return {}
+        wanted: list[Wanted] = [(family, table, sorted(chains)) for (family, table), chains in names.items()]
+        return dict(zip(names, self._worker.read(path, wanted), strict=True))
+
+    def _everything(self, family: Family) -> set[KernelObject]:
+        wanted: list[Wanted] = [(family, table, None) for table in TABLES]
+        tables = dict(zip(TABLES, self._worker.read("", wanted), strict=True))
+        frame = iptables.skeleton(self._instance, family)
+        there = xtedits.skeleton_seen(frame, {(family, table): chains for table, chains in tables.items()})
+        found: set[KernelObject] = {there} if there else set()
+        for table, chains in tables.items():
+            for name, rules in chains.items():
+                letter = re.fullmatch(rf"{re.escape(self._prefix)}-([A-Z])-[0-9a-f]{{10}}", name)
+                if not letter:
+                    continue
+                hooks = [c for each in chains.values() for c in each.comments if c.endswith(f":{name}")]
+                tags = (*rules.comments, *sorted(hooks))
+                chain = Chain(family=family, table=table, name=name, tags=tags)
+                found.add(Opening(of=chain) if letter[1] in _OPENINGS else chain)
+        return found
+
+    def _change(self, path: str, changes: Sequence[Change]) -> None:
+        foreign = [change for change in changes if isinstance(_object(change), Passage)]
+        ours = [change for change in changes if not isinstance(_object(change), Passage)]
+        edits = xtedits.table_edits(ours, self._rooms)
+        if edits:
+            self._worker.write(path, edits)
+        try:
+            self._foreign.apply(foreign)
+        except NetpyError:
+            undo = xtedits.table_edits(list(Plan(tuple(ours)).undo()), self._rooms)
+            if undo:
+                self._worker.write(path, undo)
+            raise
+        for change in ours:
+            if isinstance(change, Delete) and isinstance(change.before, Skeleton):
+                self._retire(path, change.before)
+
+    def _retire(self, path: str, frame: Skeleton) -> None:
+        """Remove the static chains, if none of those that networks share holds a rule any more."""
+        seen = self._read(path, [frame])
+        shared = [each for each in frame.frames if each.open and not each.user]
+        if any(seen[frame.family, each.table].get(each.name, _EMPTY).rules for each in shared):
+            return
+        users = [each for each in frame.frames if each.user]
+        kept = {each.name for each in users if seen[frame.family, each.table].get(each.name, _EMPTY).rules}
+        self._worker.write(path, xtedits.dismantling(frame, kept))
+
+    def _take_back(self, made: Sequence[Change]) -> None:
+        try:
+            for path, group in groupby(Plan(tuple(made)).undo(), key=_netns):
+                self._change(path, list(group))
+        except NetpyError as error:
+            logger.warning("cannot take back firewall changes after a failure: %s", error)
+
+
+def in_use() -> bool:
+    """Whether somebody else has rules in the legacy tables of this namespace; without tables no worker starts."""
+    worker = Worker()
+    try:
+        wanted: list[Wanted] = [(family, table, None) for family in FAMILIES for table in worker.tables(family)]
+        chains = [chain for table in worker.read("", wanted) for chain in table.values()] if wanted else []
+        return any(not comment.startswith("netpy:") for chain in chains for comment in chain.comments)
+    except NetpyError as error:
+        logger.warning("cannot tell whether legacy iptables is in use: %s", error)
+        return False
+    finally:
+        worker.close()
+
+
+def forget(instance: str) -> None:
+    """Remove what an iptables backend of this instance left, passages of the nftables backend aside."""
+    backend = Xtables(instance)
+    try:
+        backend.clean()
+    finally:
+        backend.close()
+
+
+def _netns(change: Change) -> str:
+    return change.key.netns
+
+
+def _object(change: Change) -> KernelObject:
+    return change.before if isinstance(change, Delete) else change.after
