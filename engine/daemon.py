@@ -12,11 +12,13 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from types import FrameType
 
 from engine import cgroups, host, listening, rootfs
@@ -33,8 +35,10 @@ from engine.containers.waiting import Waiters
 from engine.events import Events
 from engine.images import Images
 from engine.runtime import Runtime
+from engine.runtimes import Runtimes
 from engine.settings import Settings
 from engine.tenancy import Tenancy
+from engine.unfiltered import Unfiltered
 from netpy.controller import Controller, Pool
 from netpy.controller import Settings as NetworkSettings
 from netpy.drivers import Defaults
@@ -71,21 +75,25 @@ class Daemon:
         closers.callback(tenancy.close)
         self.events = Events()
         closers.callback(self.events.close)
-        self.store = Store(settings.data_root / "netpy.db")
+        database = settings.data_root / "netpy.db"
+        database.touch(mode=0o600)  # it holds the environment of containers, secrets included
+        self.store = Store(database)
         closers.callback(self.store.close)
-        self.kernel = LinuxKernel(netfilter.choose(settings.firewall_backend, settings.instance), settings.instance)  # pyright: ignore[reportArgumentType]
+        self.kernel = LinuxKernel(self._firewall(), settings.instance)
         closers.callback(self.kernel.close)
         self.nameserver = Nameserver(settings.exec_root)
-        closers.callback(self.nameserver.disconnect)
+        closers.callback(self._leave_nameserver)
         self.controller = self._controller()
         self.images = Images(settings.data_root / "images", self.store)
-        choice = Runtime.probe(settings.runtime)
-        self.runtime = Runtime(
-            exec_root=settings.exec_root, conmon=choice.conmon, binary=choice.binary, name=choice.name
-        )
-        closers.callback(self.runtime.close)
+        self.runtimes = Runtimes(settings.exec_root, settings.runtime)
+        closers.callback(self.runtimes.close)
         self.containers = Containers(self._parts())
         closers.callback(self.containers.close)
+
+    def _firewall(self) -> netfilter.Backend:
+        settings = self.settings
+        backend = netfilter.choose(settings.firewall_backend, settings.instance)
+        return backend if settings.iptables else Unfiltered(backend)
 
     def _controller(self) -> Controller:
         settings = self.settings
@@ -97,7 +105,6 @@ class Daemon:
             direct_routing=settings.allow_direct_routing,
         )
         pools = tuple(Pool(base=pool.base, size=pool.size) for pool in settings.default_address_pools)
-        more = {"default_pools": pools} if pools else {}
         self.drivers = Registry(defaults)
         return Controller(
             store=self.store,
@@ -106,13 +113,15 @@ class Daemon:
             names=self.nameserver,
             settings=NetworkSettings(
                 instance=settings.instance,
+                default_pools=pools or NetworkSettings().default_pools,
                 default_bridge=settings.default_bridge,
                 bip=settings.bip,
                 host_binding=settings.ip,
                 ip_forward=settings.ip_forward,
                 icc=settings.icc,
                 mtu=settings.mtu,
-                **more,
+                masquerade=settings.ip_masq,
+                host_id=f"{_machine_id()}/{settings.instance}",
             ),
         )
 
@@ -137,14 +146,14 @@ class Daemon:
         )
         defaults = HostDefaults(
             shm_size=settings.default_shm_size,
-            runtime=self.runtime.name,
+            runtime=self.runtimes.default,
             cgroup_namespace="private" if facts.private_cgroup else "host",
         )
         return Parts(
             controller=self.controller,
             kernel=self.kernel,
             images=self.images,
-            runtime=self.runtime,
+            runtimes=self.runtimes.find,
             mounter=rootfs,
             events=self.events,
             records=records,
@@ -159,9 +168,14 @@ class Daemon:
         )
 
     @property
+    def runtime(self) -> Runtime:
+        """The runtime that containers are made with unless they ask for another."""
+        return self.runtimes.find(self.runtimes.default)
+
+    @property
     def runtime_name(self) -> str:
         """The OCI runtime in use: `crun` or `runc`."""
-        return self.runtime.name
+        return self.runtimes.default
 
     @property
     def firewall_name(self) -> str:
@@ -203,7 +217,7 @@ class Daemon:
         """SIGHUP: labels and log level from the configuration file."""
         try:
             self.settings = configuration.reloaded(self.settings)
-            logging.getLogger().setLevel(_level(self.settings))
+            _set_level(self.settings)
             logger.info("configuration reloaded: %s", self.settings.config_file)
         except NetpyError as error:
             logger.error("configuration not reloaded: %s", error)
@@ -211,6 +225,13 @@ class Daemon:
     def close(self) -> None:
         """Let go of everything. Containers and the name server keep running."""
         self._closers.close()
+
+    def _leave_nameserver(self) -> None:
+        """It goes on as long as a container asks it; with nobody to serve it ends with us."""
+        if self.nameserver.served():
+            self.nameserver.disconnect()
+        else:
+            self.nameserver.shutdown()
 
     def _host_gateways(self) -> Sequence[str]:
         """What host-gateway stands for: the addresses of the default bridge, unless told otherwise."""
@@ -225,11 +246,17 @@ def now() -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09d}Z"
 
 
+def _machine_id() -> str:
+    """What tells this machine from others: their private IPv6 prefixes shall differ."""
+    with suppress(OSError):
+        return Path("/etc/machine-id").read_text().strip()
+    return socket.gethostname()
+
+
 def run(settings: Settings) -> None:
     """A whole daemon, until SIGTERM or SIGINT. Raises NetpyError when it cannot start."""
-    logging.basicConfig(
-        stream=sys.stderr, level=_level(settings), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    _set_level(settings)
     daemon = Daemon(settings)
     try:
         _handle_signals({signal.SIGTERM: daemon.stop, signal.SIGINT: daemon.stop, signal.SIGHUP: daemon.reload})
@@ -259,8 +286,10 @@ def _handle_signals(actions: dict[signal.Signals, Callable[[], None]]) -> None:
         signal.signal(number, handle)
 
 
-def _level(settings: Settings) -> str:
-    return _LEVELS.get(settings.log_level, settings.log_level.upper())
+def _set_level(settings: Settings) -> None:
+    """The level is for our own messages: what libraries say below a warning helps nobody."""
+    for name in ("engine", "netpy", __name__):
+        logging.getLogger(name).setLevel(_LEVELS.get(settings.log_level, settings.log_level.upper()))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import cast
 from engine import capabilities
 from engine.cgroups import Hierarchy, read
 from engine.model import Json
-from engine.resources import Device, Support
+from engine.resources import THROTTLES, Device, Support
 from engine.spec import HostFacts
 from netpy.errors import InvalidArgument
 
@@ -117,6 +117,26 @@ def devices(host_config: Json) -> tuple[Device, ...]:
         target = str(item.get("PathInContainer") or source)
         found += _asked(Path(source), target, str(item.get("CgroupPermissions") or "rwm"))
     return tuple(found)
+
+
+def with_block_devices(host_config: Json) -> Json:
+    """The same HostConfig with the numbers of the block devices that are to be throttled, for `engine.spec`.
+
+    Raises InvalidArgument where a path does not exist or is no block device.
+    """
+    numbered = {field: [_numbered(entry) for entry in host_config[field]] for field in _throttled(host_config)}
+    return host_config | numbered
+
+
+def _throttled(host_config: Json) -> list[str]:
+    return [field for field in THROTTLES.values() if host_config.get(field)]
+
+
+def _numbered(entry: Json) -> Json:
+    device = _node(Path(str(entry.get("Path", ""))), "", "")
+    if device is None or device.kind != "b":
+        raise InvalidArgument(f"cannot throttle {entry.get('Path')}: it is no block device")
+    return entry | {"Major": device.major, "Minor": device.minor}
 
 
 def _asked(source: Path, target: str, access: str) -> list[Device]:

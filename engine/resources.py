@@ -123,25 +123,29 @@ def cpu(host_config: Json, support: Support) -> Json:
     return found
 
 
+THROTTLES = {
+    "throttleReadBpsDevice": "BlkioDeviceReadBps",
+    "throttleWriteBpsDevice": "BlkioDeviceWriteBps",
+    "throttleReadIOPSDevice": "BlkioDeviceReadIOps",
+    "throttleWriteIOPSDevice": "BlkioDeviceWriteIOps",
+}
+
+
 def block_io(host_config: Json, support: Support) -> Json:
-    """Weight and per-device throttles; devices are named by major:minor in `Path`'s place, which the caller fills."""
+    """Weight and per-device throttles. The devices must have been looked up: `host.with_block_devices`."""
     found: Json = {}
     if (weight := _number(host_config, "BlkioWeight")) and support.weight:
         found["weight"] = weight
-    if not support.throttle:
-        return found
-    fields = {
-        "throttleReadBpsDevice": "BlkioDeviceReadBps",
-        "throttleWriteBpsDevice": "BlkioDeviceWriteBps",
-        "throttleReadIOPSDevice": "BlkioDeviceReadIOps",
-        "throttleWriteIOPSDevice": "BlkioDeviceWriteIOps",
-    }
-    for key, field in fields.items():
-        entries = cast("list[Json]", host_config.get(field) or [])
-        numbered = [entry for entry in entries if "Major" in entry]
-        if numbered:
-            found[key] = [{"major": e["Major"], "minor": e["Minor"], "rate": int(e["Rate"])} for e in numbered]
+    for key, field in THROTTLES.items() if support.throttle else ():
+        if entries := cast("list[Json]", host_config.get(field) or []):
+            found[key] = [_throttle(entry) for entry in entries]
     return found
+
+
+def _throttle(entry: Json) -> Json:
+    if "Major" not in entry:
+        raise InvalidArgument(f"cannot throttle {entry.get('Path')}: its device number is not known")
+    return {"major": entry["Major"], "minor": entry["Minor"], "rate": int(entry["Rate"])}
 
 
 # What every container may use: any node may be made, these may be opened.

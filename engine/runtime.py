@@ -332,8 +332,12 @@ def _is_unknown(text: str) -> bool:
 
 
 def _belongs(pid: int, container_id: str) -> bool:
+    """Whether the process is one of the container's, and more than a zombie that nobody has reaped yet."""
     # Every container has a control group with its id in the path, seen from whatever cgroup namespace.
-    return pid > 0 and container_id in cgroups.read(Path(f"/proc/{pid}/cgroup"))
+    if pid <= 0 or container_id not in cgroups.read(Path(f"/proc/{pid}/cgroup")):
+        return False
+    state = cgroups.read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return bool(state) and state[0] not in ("Z", "X")
 
 
 def _is_monitor(pid: int, container_id: str) -> bool:

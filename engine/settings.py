@@ -14,12 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from engine.model import Json
 from netpy.errors import InvalidArgument
 
 DATA_ROOT, CONFIG_FILE = "/var/lib/netpy", "/etc/netpy/daemon.json"
+FirewallBackend = Literal["auto", "iptables", "nftables"]
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
@@ -43,7 +44,6 @@ class Settings:
     group: str = ""
     bridge: str = ""
     bip: str = ""
-    bip6: str = ""
     default_address_pools: tuple[AddressPool, ...] = ()
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
@@ -52,11 +52,11 @@ class Settings:
     iptables: bool = True
     ip_forward: bool = True
     ip: str = "0.0.0.0"
-    ipv6: bool = False
+    ip_masq: bool = True
     mtu: int = 1500
     host_gateway_ips: tuple[str, ...] = ()
     allow_direct_routing: bool = False
-    firewall_backend: str = "auto"
+    firewall_backend: FirewallBackend = "auto"
     runtime: str = ""
     labels: tuple[str, ...] = ()
     log_level: str = "info"
@@ -202,7 +202,6 @@ DIRECTIVES: tuple[Directive, ...] = (
     _directive("group", "group that owns the API's socket", _text, flags=("-G", "--group")),
     _directive("bridge", "name of the default network's bridge", _bridge, flags=("-b", "--bridge")),
     _directive("bip", "address and prefix of the default bridge", _interface),
-    _directive("bip6", "IPv6 address and prefix of the default bridge", _interface),
     _directive(
         "default-address-pools",
         "base=SUBNET,size=PREFIXLENGTH to take networks' subnets from",
@@ -219,7 +218,7 @@ DIRECTIVES: tuple[Directive, ...] = (
     _directive("iptables", "write firewall rules", _boolean, boolean=True),
     _directive("ip-forward", "turn on the kernel's IP forwarding", _boolean, boolean=True),
     _directive("ip", "address that published ports bind to", _address),
-    _directive("ipv6", "give the default network IPv6", _boolean, boolean=True),
+    _directive("ip-masq", "hide the default network's containers behind the host's address", _boolean, boolean=True),
     _directive("mtu", "MTU of the containers' networks", _mtu),
     _directive(
         "host-gateway-ips",
@@ -237,7 +236,7 @@ DIRECTIVES: tuple[Directive, ...] = (
     _directive("shutdown-timeout", "seconds that open requests get when the daemon stops", _whole),
 )
 # What dockerd also takes and what would change nothing here: accepted from files written for it.
-IGNORED = frozenset({"live-restore", "ip-masq", "userland-proxy", "storage-driver", "exec-opts", "log-driver"})
+IGNORED = frozenset({"live-restore", "userland-proxy", "storage-driver", "exec-opts", "log-driver"})
 BY_NAME: Mapping[str, Directive] = {d.name: d for d in DIRECTIVES}
 
 

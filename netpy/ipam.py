@@ -270,14 +270,6 @@ class Addresses:
         """Whether the address lies in the subnet, taken or not."""
         return ip_address(address) in self._prefix
 
-    def fork(self) -> Addresses:
-        """A copy to try things on."""
-        copy = object.__new__(Addresses)
-        for name in ("_base", "_cursor", "_high", "_low", "_prefix"):
-            setattr(copy, name, getattr(self, name))
-        copy._chunks = dict(self._chunks)
-        return copy
-
     def take(self, address: str = "") -> str:
         """Take this address, or the next free one of the range. Returns it, bare.
 

@@ -16,6 +16,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
 from itertools import count
 
 from netpy.controller import Controller, Settings
@@ -166,8 +167,8 @@ class DriverContract:
     def endpoint(self, network: Network, number: int = 1) -> Endpoint:
         traits = self.driver().traits
         families: tuple[Family, ...] = (4, 6)
-        lengths = (
-            {4: "172.17.0.{}/16", 6: network.subnets[-1].subnet.partition("/")[0] + "{}/64"} if network.subnets else {}
+        addresses = tuple(
+            f"{ip_network(subnet.subnet)[number + 1]}/{subnet.prefix_length}" for subnet in network.subnets
         )
         endpoint = Endpoint(
             id=f"{number + 16:02x}" * 32,
@@ -176,7 +177,7 @@ class DriverContract:
             spec=EndpointSpec(name=f"sandbox{number}"),
             ifname=f"{traits.interface}0" if traits.addressing else "",
             mac=f"02:42:ac:11:00:{number + 1:02x}" if traits.addressing else "",
-            addresses=tuple(lengths[f].format(number + 1) for f in families if network.subnet_of(f) and lengths),
+            addresses=addresses,
             gateways=frozenset(f for f in families if network.subnet_of(f)),
             phase="active",
         )
@@ -246,7 +247,8 @@ class DriverContract:
     def test_every_key_is_unique(self) -> None:
         network = self.network()
         one, two = self.endpoint(network, 1), self.endpoint(network, 2)
-        assert by_key(self.wanted(network, one, two))
+        wanted = self.wanted(network, one, two)
+        assert len(by_key(wanted)) == len(wanted)
         states = [self.driver().endpoint_state(network, each) for each in (one, two)]
         assert not ({obj.key for obj in states[0]} & {obj.key for obj in states[1]})
 
@@ -274,11 +276,12 @@ class DriverContract:
         network = self.network()
         endpoint = self.endpoint(network)
         wanted = self.wanted(network, endpoint)
-        for number in range(1, len(wanted) + 1):
+        plan = diff(self.kernel(endpoint).observe(wanted), wanted)
+        for number in range(1, len(plan) + 1):
             kernel = self.kernel(endpoint)
             before = dict(kernel.objects)
             kernel.fail_at = number
-            error = _raises(ApplyError, lambda k=kernel: k.apply(diff(k.observe(wanted), wanted)))
+            error = _raises(ApplyError, lambda k=kernel: k.apply(plan))
             assert isinstance(error, ApplyError)
             kernel.apply(error.done.undo())
             assert kernel.objects == before

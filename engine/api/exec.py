@@ -41,14 +41,14 @@ class Exec:
     def start(self, request: Request) -> Reply:
         """Equivalent: the second half of `docker exec`. Detached: an empty answer; else the stream."""
         body = request.json_or_empty()
-        id, tty = request.params["id"], flag_of(body, "Tty")
+        id = request.params["id"]
         known = self._daemon.containers.exec_inspect(id)
-        keys = hijack.parse_keys(text_of(known, "DetachKeys")) if tty else b""
-        session = self._daemon.containers.exec_start(id, tty=tty, detach=flag_of(body, "Detach"))
+        keys = hijack.parse_keys(text_of(known, "DetachKeys"))
+        session = self._daemon.containers.exec_start(id, tty=flag_of(body, "Tty"), detach=flag_of(body, "Detach"))
         if session is None:
             return empty()
-        terms = hijack.Terms(stdin=flag_of(known, "OpenStdin"), close_input=not tty, keys=keys)
-        return taken_over(request, session, terms)
+        stdin, tty = flag_of(known, "OpenStdin"), session.tty
+        return taken_over(request, session, hijack.Terms(stdin=stdin, close_input=not tty, keys=keys if tty else b""))
 
     def resize(self, request: Request) -> Reply:
         """The client's terminal has a new size."""

@@ -10,21 +10,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from engine.api import filters
+from engine import lifecycle
 from engine.api.backend import Daemon
 from engine.api.decode import as_object, loads
 from engine.api.errors import message_of
 from engine.api.reply import Reply, closing_with, document, documents, empty
 from engine.api.request import Request
 from engine.api.router import Route
-from engine.api.views.status import unix_time
 from engine.model import Json
-from netpy.errors import Conflict, InvalidArgument, NotFound, Unsupported
-
-_PRUNE_KEYS = filters.PRUNE_KEYS | {"dangling"}
+from netpy.errors import InvalidArgument, NotFound, Unsupported
 
 
 class Images:
@@ -89,12 +85,10 @@ class Images:
         return _progress(self._daemon.images.load(request.stream()))
 
     def save(self, request: Request) -> Reply:
-        """Equivalent: `docker save`. A missing image is told before the archive begins."""
+        """Equivalent: `docker save`."""
         refs = [request.params["name"]] if "name" in request.params else request.query.texts("names")
         if not refs:
             raise InvalidArgument("no image to save: names is empty")
-        for ref in refs:
-            self._daemon.images.resolve(ref)
         return Reply(content_type="application/x-tar", stream=self._daemon.images.save(refs))
 
     def tag(self, request: Request) -> Reply:
@@ -107,32 +101,17 @@ class Images:
     def remove(self, request: Request) -> Reply:
         """Equivalent: `docker rmi`."""
         name, force, noprune = request.params["name"], request.query.flag("force"), request.query.flag("noprune")
-        removed = self._daemon.images.remove(name, force=force, noprune=noprune, used_by=self._used_by)
+        removed = self._daemon.images.remove(
+            name, force=force, noprune=noprune, used_by=self._used_by, running=self._runs
+        )
         self._tell_removed(removed)
         return document(removed)
 
     def prune(self, request: Request) -> Reply:
         """Equivalent: `docker image prune`; with `dangling=false` everything that no container uses goes."""
-        wanted = request.query.filters()
-        filters.check(wanted, _PRUNE_KEYS)
-        dangling_only = not any(value in ("0", "false") for value in wanted.get("dangling", ()))
-        passes = filters.prune_filter({k: v for k, v in wanted.items() if k != "dangling"}, time.time())
-        removed: list[Json] = []
-        reclaimed = 0
-        for image in self._daemon.images.summaries():
-            named: Sequence[str] = image.get("RepoTags") or []
-            tags = [tag for tag in named if tag != "<none>:<none>"]
-            if (tags and dangling_only) or self._used_by(image["Id"]):
-                continue
-            if passes(_moment(image["Created"]), image.get("Labels") or {}):
-                try:
-                    for ref in tags or [image["Id"]]:
-                        removed += self._daemon.images.remove(ref, used_by=self._used_by)
-                except (NotFound, Conflict):
-                    continue  # somebody removed it, or began to use it, in between
-                reclaimed += int(image.get("Size") or 0)
-        self._tell_removed(removed)
-        return document({"ImagesDeleted": removed or None, "SpaceReclaimed": reclaimed})
+        pruned = self._daemon.images.prune(request.query.filters(), used_by=self._used_by)
+        self._tell_removed(pruned["ImagesDeleted"] or [])
+        return document(pruned)
 
     def _pull(self, request: Request) -> Reply:
         query = request.query
@@ -149,6 +128,12 @@ class Images:
 
     def _used_by(self, image_id: str) -> list[str]:
         return [c.id for c in self._daemon.containers.all() if c.image_id == image_id]
+
+    def _runs(self, container_id: str) -> bool:
+        try:
+            return lifecycle.is_alive(self._daemon.containers.get(container_id).state.status)
+        except NotFound:
+            return False
 
     def _tell(self, action: str, image: str, name: str) -> None:
         self._daemon.events.publish("image", action, image, {"name": name or image})
@@ -193,8 +178,3 @@ def _reference(repository: str, tag: str) -> str:
     if not repository or not tag:
         return repository
     return f"{repository}@{tag}" if ":" in tag else f"{repository}:{tag}"
-
-
-def _moment(created: int | str) -> str:
-    seconds = created if isinstance(created, int) else unix_time(created)
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -16,6 +16,7 @@ from engine.api.request import Request
 from engine.api.router import Route
 from engine.api.views import networks as views
 from engine.model import Json
+from netpy import render
 from netpy.errors import InvalidArgument, Unsupported
 from netpy.model import Network, NetworkSpec, SubnetSpec
 
@@ -55,7 +56,7 @@ class Networks:
         """Equivalent: `docker network create`. With `dryrun`, the plan and nothing else."""
         spec = network_spec(request.json())
         if request.query.flag("dryrun"):
-            return document({"Plan": str(self._daemon.controller.plan_network(spec))})
+            return document({"Plan": render.plan(self._daemon.controller.plan_network(spec))})
         network = self._daemon.controller.create_network(spec)
         self._tell("create", network)
         return document({"Id": network.id, "Warning": ""}, status=201)

@@ -1,31 +1,24 @@
 """The listening side of the API: sockets, one thread per connection, and an orderly end.
 
 It decides how clients are let in and sent away; what they may ask is in the routes. It does I/O: it accepts on the
-sockets that it is given, Unix or TCP, and closes them at the end.
+sockets that it is given, Unix or TCP (`engine.listening` makes them), and closes them at the end.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import grp
 import logging
-import os
 import selectors
 import socket
-import stat
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from engine.api.connection import Connection, Handler
 from engine.api.hangup import Hangups
-from netpy.errors import Conflict, InvalidArgument, KernelError
 
 log = logging.getLogger("netpy.api")
 
-_BACKLOG = 1024
 _BREATH = 0.1
 """Seconds to wait when descriptors or threads have run out: connections that end will free some."""
 
@@ -127,55 +120,3 @@ class Server:
 def _tell(stop: threading.Event, told: socket.socket) -> None:
     stop.wait()
     told.close()
-
-
-def listen(host: str, *, group: str = "") -> socket.socket:
-    """A listening socket for `unix:///path` or `tcp://address:port`, ready for `serve`.
-
-    A Unix socket is 0660 and belongs to the group, as Docker's does to `docker`. What a dead daemon left at the path
-    is replaced; a living one is a Conflict.
-    """
-    scheme, _, rest = host.partition("://")
-    try:
-        if scheme == "unix" and rest.startswith("/"):
-            return _listen_unix(Path(rest), group)
-        name, _, port = rest.rpartition(":")
-        if scheme == "tcp" and port.isdigit():
-            family = socket.AF_INET6 if ":" in name else socket.AF_INET
-            return socket.create_server((name.strip("[]"), int(port)), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise KernelError(f"cannot listen on {host}: {error.strerror or error}") from error
-    raise InvalidArgument(f"cannot listen on {host!r}: write unix:///path/to/socket or tcp://address:port")
-
-
-def _listen_unix(path: Path, group: str) -> socket.socket:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _clear(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        os.fchmod(listener.fileno(), 0o600)  # nobody may connect before the owner is right; bind() takes it over
-        listener.bind(str(path))
-    except BaseException:
-        listener.close()
-        raise
-    with contextlib.suppress(KeyError):  # as dockerd: without the group, root alone may connect
-        os.chown(path, -1, grp.getgrnam(group).gr_gid if group else os.getgid())
-    path.chmod(0o660)
-    listener.listen(_BACKLOG)
-    return listener
-
-
-def _clear(path: Path) -> None:
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise Conflict(f"cannot listen on unix://{path}: a file that is not a socket is there")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-    raise Conflict(f"cannot listen on unix://{path}: another daemon is serving there")

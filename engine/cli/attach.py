@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.cli import streaming, terminal
 from engine.cli.command import Call, CommandError, command
+from engine.cli.documents import section
 from engine.cli.flags import flag, text
 from engine.cli.run import exit_code, start_failure
 from engine.client import ApiError, Client
@@ -34,9 +35,10 @@ def keys_of(call: Call) -> bytes:
 def start(call: Call) -> int | None:
     """Start one or more stopped containers"""
     if call.options.flag("attach") or call.options.flag("interactive"):
-        if len(call.arguments) > 1:
+        name, *others = call.arguments
+        if others:
             raise CommandError("you cannot start and attach multiple containers at once")
-        return _start_attached(call, call.arguments[0])
+        return _start_attached(call, name)
     failed: list[str] = []
     for name in call.arguments:
         try:
@@ -56,7 +58,7 @@ def _start_attached(call: Call, name: str) -> int:
     config, identifier = found["Config"], str(found["Id"])
     stdin = bool(call.options.flag("interactive") and config["OpenStdin"])
     tty = bool(config["Tty"])
-    condition = "removed" if (found.get("HostConfig") or {}).get("AutoRemove") else "next-exit"
+    condition = "removed" if section(found, "HostConfig").get("AutoRemove") else "next-exit"
     with ExitStack() as stack:
         query: dict[str, object] = {"stream": True, "stdin": stdin or None, "stdout": True, "stderr": True}
         sock = client.hijack(f"/containers/{identifier}/attach", query)
@@ -97,7 +99,7 @@ def _follow_size(client: Client, identifier: str, stack: ExitStack) -> None:
     most=1,
 )
 def attach(call: Call) -> int | None:
-    """Attach local standard input, output, and error streams to a running container"""
+    """Attach standard input, output and error to a running container"""
     client, keys = call.client, keys_of(call)
     found: dict[str, Any] = client.request("GET", f"/containers/{call.arguments[0]}/json").json()
     _check_running(found["State"])

@@ -1,8 +1,8 @@
 """What a command of netpy is: its flags, its arguments, its help and its errors, in the manner of Docker's.
 
-It ties click (contexts, dispatch, completion) to the parser of `flags` and to one function per command, which gets a Call and
-returns an exit code. Groups import the modules of their commands only when these are used. It writes help to standard
-output; everything else is left to the commands.
+It ties click (contexts, dispatch, completion) to the parser of `flags` and to one function per command, which gets a
+Call and returns an exit code. Groups import the modules of their commands only when these are used. It writes help
+to standard output; everything else is left to the commands.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Arity:
 
 
 class Command(click.Command):
-    """A click command whose argv is read as Docker reads it. Options end at the first argument unless `interspersed`."""
+    """A click command, its argv read as Docker does: options end at the first argument if not `interspersed`."""
 
     def __init__(self, name: str, run: Run, synopsis: str, arity: Arity, options: Sequence[click.Option]) -> None:
         arguments = click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)
@@ -104,9 +104,8 @@ class Command(click.Command):
             return 0
         arguments: tuple[str, ...] = tuple(values.pop("arguments"))
         if complaint := self.arity.complaint(len(arguments)):
-            raise CommandError(
-                f"\"{ctx.command_path}\" {complaint}.\nSee '{ctx.command_path} --help'.\n\n{self._usage(ctx)}\n\n{self.help}"
-            )
+            see = f"See '{ctx.command_path} --help'."
+            raise CommandError(f'"{ctx.command_path}" {complaint}.\n{see}\n\n{self._usage(ctx)}\n\n{self.help}')
         given = frozenset(
             name for name in values if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
         )
@@ -131,7 +130,9 @@ def _connection(ctx: click.Context) -> Callable[[], Client]:
     def connect() -> Client:
         from engine.cli.launch import connected
 
-        return connected(host)
+        client = connected(host)
+        ctx.call_on_close(client.close)
+        return client
 
     return connect
 

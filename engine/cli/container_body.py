@@ -1,7 +1,7 @@
 """The document of POST /containers/create, made of run's flags: Docker's own, field by field.
 
-It decides how flags go together; what each value means is in the modules beside. Pure, but for the files that flags name
-(env files, label files, a seccomp profile) and for the caller's Surroundings, which come in as a value.
+It decides how flags go together; what each value means is in the modules beside. Pure, but for the files that flags
+name (env files, label files, a seccomp profile) and for the caller's Surroundings, which come in as a value.
 """
 
 from __future__ import annotations
@@ -44,12 +44,19 @@ def create_body(image: str, command: Sequence[str], options: Options, around: Su
         "Binds": binds or None,
         "PortBindings": published,
         "NetworkMode": attached[0].target,
-        "Links": options.many("link") or None,
+        "Links": [_link(text) for text in options.many("link")] or None,
     }
     return config | {
         "HostConfig": host_config,
-        "NetworkingConfig": {"EndpointsConfig": endpoints.endpoints_config(attached)},
+        "NetworkingConfig": {"EndpointsConfig": endpoints.endpoints_config(attached, named=options.given("network"))},
     }
+
+
+def _link(text: str) -> str:
+    name, _, alias = text.partition(":")
+    if not name or ":" in alias:
+        raise BadValue("link", text, f"bad format for links: {text}")
+    return text
 
 
 def _streams(options: Options) -> dict[str, bool]:
@@ -109,7 +116,7 @@ def _host_config(options: Options, around: Surroundings) -> dict[str, Any]:
 
 
 def _process_part(options: Options, around: Surroundings) -> dict[str, Any]:
-    log = environment.pairs(options.many("log_opt"), "log-opt")
+    log = environment.pairs(options.many("log_opt"))
     return {
         "ContainerIDFile": options.text("cidfile"),
         "LogConfig": {"Type": options.text("log_driver"), "Config": log},
@@ -128,6 +135,12 @@ def _name_part(options: Options) -> dict[str, Any]:
         "DnsSearch": [_domain(text) for text in options.many("dns_search")],
         "ExtraHosts": [_extra_host(text) for text in options.many("add_host")] or None,
     }
+
+
+def _storage_options(given: Sequence[str]) -> dict[str, str]:
+    if any("=" not in text for text in given):
+        raise ValueError("invalid storage option")
+    return environment.pairs(given)
 
 
 def _address(text: str) -> str:
@@ -193,7 +206,7 @@ def _security_option(text: str) -> str:
         name, separator, value = text.partition(":")
     if name == "no-new-privileges" or not separator:
         if text.partition(":")[0].partition("=")[0] != "no-new-privileges":
-            raise ValueError(f'invalid --security-opt: "{text}"')
+            raise ValueError(f'Invalid --security-opt: "{text}"')
         return text
     if name != "seccomp" or value in ("unconfined", "builtin"):
         return text
@@ -250,8 +263,8 @@ def _optional_part(options: Options) -> dict[str, Any]:
         "Tmpfs": mounts.tmpfs(options.many("tmpfs")),
         "Mounts": mounts.mounts(options.many("mount")),
         "Sysctls": resources.sysctls(options.many("sysctl")),
-        "StorageOpt": environment.pairs(options.many("storage_opt"), "storage-opt"),
-        "Annotations": environment.pairs(options.many("annotation"), "annotation"),
+        "StorageOpt": _storage_options(options.many("storage_opt")),
+        "Annotations": environment.pairs(options.many("annotation")),
         "Runtime": options.text("runtime"),
     }
     kept = {name: value for name, value in found.items() if value}

@@ -38,9 +38,7 @@ def _identity() -> list[click.Option]:
 
 def _networking() -> list[click.Option]:
     return [
-        many(
-            "--network", "--net", help="Connect to a network: NAME, or name=…,ip=…,alias=…; repeatable", kind="network"
-        ),
+        many("--network", "--net", help="Connect to a network, NAME or name=…,ip=…,alias=…", kind="network"),
         many("--network-alias", "--net-alias", help="Add another name on the network"),
         text("--ip", help="IPv4 address (e.g., 172.30.100.104)"),
         text("--ip6", help="IPv6 address (e.g., 2001:db8::33)"),

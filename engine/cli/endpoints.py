@@ -1,6 +1,6 @@
 """Networks on the command line: `--network name=front,ip=10.9.0.7,alias=web` into the API's EndpointsConfig.
 
-Pure; the rules and errors are Docker's. Flags that are not tied to a network (`--ip`, `--network-alias`, …) belong to the first.
+Pure; the rules and errors are Docker's. Flags not tied to a network (`--ip`, `--network-alias`, …) belong to the first.
 """
 
 from __future__ import annotations
@@ -200,5 +200,8 @@ def endpoint_settings(
     }
 
 
-def endpoints_config(found: Sequence[Attach]) -> dict[str, Any]:
+def endpoints_config(found: Sequence[Attach], *, named: bool) -> dict[str, Any]:
+    """EndpointsConfig; like Docker's client, empty for a single network that was named and nothing said about."""
+    if named and len(found) == 1 and found[0] == Attach(target=found[0].target):
+        return {}
     return {each.target: settings(each) for each in found}

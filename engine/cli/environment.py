@@ -1,6 +1,7 @@
 """Environment variables and labels of a command line, from flags and from files.
 
-Reads the files it is given; everything else is pure. A variable without a value takes the caller's own, or is left out.
+Reads the files it is given; everything else is pure. A variable without a value takes the caller's own. If
+the caller has none, a file's is left out, and a flag's goes as it is: that unsets what the image sets.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ def variables(given: Sequence[str], files: Sequence[str], own: Mapping[str, str]
     for text in given:
         if text.startswith("=") or not text:
             raise BadValue("env", text, f"invalid environment variable: {text}")
-    for line in [line for name in files for line in _lines(name)] + list(given):
-        key, equals, _ = line.partition("=")
-        if equals:
-            found.append(line)
-        elif key in own:
-            found.append(f"{key}={own[key]}")
-    return found
+    for line in [line for name in files for line in _lines(name)]:
+        if "=" in line or line in own:
+            found.append(_with_value(line, own))
+    return found + [_with_value(text, own) for text in given]
+
+
+def _with_value(text: str, own: Mapping[str, str]) -> str:
+    return f"{text}={own[text]}" if "=" not in text and text in own else text
 
 
 def labels(given: Sequence[str], files: Sequence[str] = ()) -> dict[str, str]:
@@ -32,15 +34,9 @@ def labels(given: Sequence[str], files: Sequence[str] = ()) -> dict[str, str]:
     return {name: value for name, _, value in sorted(pairs)}
 
 
-def pairs(given: Sequence[str], flag: str) -> dict[str, str]:
-    """`key=value` flags as a mapping. Raises BadValue where the equals sign is missing."""
-    found: dict[str, str] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise BadValue(flag, text, f"{text} must be formatted as key=value")
-        found[name] = value
-    return dict(sorted(found.items()))
+def pairs(given: Sequence[str]) -> dict[str, str]:
+    """`key=value` flags as a mapping; a key alone has an empty value, as in Docker."""
+    return {name: value for name, _, value in sorted(text.partition("=") for text in given)}
 
 
 def _lines(name: str) -> list[str]:

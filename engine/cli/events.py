@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.cli.command import Call, CommandError, command
+from engine.cli.documents import section
 from engine.cli.filters import filters
 from engine.cli.flags import many, text
 from engine.cli.formatting import unescaped
@@ -53,7 +54,7 @@ def line(event: Mapping[str, Any]) -> str:
     when = f"{time.strftime('%Y-%m-%dT%H:%M:%S', local)}.{rest:09d}" + (
         "Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}"
     )
-    actor = event.get("Actor") or {}
-    attributes = ", ".join(f"{name}={value}" for name, value in sorted((actor.get("Attributes") or {}).items()))
+    actor = section(event, "Actor")
+    attributes = ", ".join(f"{name}={value}" for name, value in sorted(section(actor, "Attributes").items()))
     text = f"{when} {event.get('Type', '')} {event.get('Action', '')} {actor.get('ID', '')}"
     return f"{text} ({attributes})" if attributes else text

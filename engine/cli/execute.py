@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,6 +13,8 @@ from engine.cli.command import Call, CommandError, command
 from engine.cli.flags import flag, many, text
 from engine.cli.run import NOT_EXECUTABLE, NOT_FOUND, start_failure
 from engine.client import ApiError
+
+_PATIENCE = 10.0
 
 
 @command(
@@ -92,5 +95,14 @@ def _converse(call: Call, identifier: str, body: dict[str, Any], keys: bytes) ->
         how = streaming.Conversation(tty=tty, stdin=bool(body["AttachStdin"]), detach_keys=keys if tty else b"")
         if streaming.converse(sock, how):
             return 0
-    found = client.request("GET", f"/exec/{identifier}/json").json()
-    return int(found.get("ExitCode") or 0)
+    return _exit_code(call, identifier)
+
+
+def _exit_code(call: Call, identifier: str) -> int:
+    """What the process ended with. Its streams may be closed a moment before it is gone, so ask until it is."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        found = call.client.request("GET", f"/exec/{identifier}/json").json()
+        if not found.get("Running") or time.monotonic() > deadline:
+            return int(found.get("ExitCode") or 0)
+        time.sleep(0.01)

@@ -1,15 +1,19 @@
 """The fast path: a few exact command lines that only read, answered without click, json, re or the socket module.
 
-Each of those imports costs as much as the whole answer. Anything unusual (another flag, no daemon, an error, a host that is
-not a Unix socket) returns None, and the ordinary path does it again with all the care it takes. Does I/O on one socket.
+Each of those imports costs as much as the whole answer. Anything unusual (another flag, no daemon, an error, a host
+that is not a Unix socket) returns None, and the ordinary path does it again with all its care. Does I/O on one socket.
 """
 
 from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _DEFAULT = "unix:///run/netpy/netpy.sock"
-_TARGETS = {
+_TARGETS: dict[tuple[str, ...], str] = {
     ("network", "ls"): "/networks",
     ("ps",): "/containers/json",
     ("ps", "-a"): "/containers/json?all=1",
@@ -70,10 +74,12 @@ class _Settings:
     parse_constant = float
 
 
-def _decoded(text: str):  # pyright: ignore[reportUnknownParameterType]
-    from _json import make_scanner  # pyright: ignore[reportUnknownVariableType, reportAttributeAccessIssue]
+def _decoded(text: str) -> Any:
+    """What json.loads gives, by the scanner that it uses."""
+    import _json
 
-    return make_scanner(_Settings())(text, 0)[0]  # pyright: ignore[reportUnknownVariableType]
+    settings: Any = _Settings()
+    return _json.make_scanner(settings)(text, 0)[0]
 
 
 def _get(target: str) -> bytes | None:

@@ -21,7 +21,7 @@ class FlagError(Exception):
 
 
 class BadValue(Exception):
-    """The value of one flag is wrong: raised by those who interpret it, worded as pflag does by those who know the flag."""
+    """The value of one flag is wrong: raised by who interprets it, worded as pflag does by who knows the flag."""
 
     def __init__(self, flag: str, value: str, message: str) -> None:
         super().__init__(message)
@@ -68,7 +68,7 @@ def number(*names: str, help: str, default: int | None = None) -> click.Option:
 
 def many(*names: str, help: str, kind: str = "list") -> click.Option:
     """A flag that may be given several times."""
-    return click.Option(list(names), type=str, multiple=True, help=help, metavar=kind)
+    return click.Option(list(names), type=str, multiple=True, default=(), help=help, metavar=kind)
 
 
 def listed(*names: str, help: str) -> click.Option:
@@ -83,7 +83,8 @@ def choices(options: Sequence[click.Parameter]) -> dict[str, click.Option]:
 
 def spelled(option: click.Option) -> str:
     """How error messages name an option: `-m, --memory`."""
-    return ", ".join(sorted(option.opts, key=len)[:2])
+    short = [name for name in option.opts if not name.startswith("--")]
+    return ", ".join([*short[:1], *(name for name in option.opts if name.startswith("--"))][: len(short[:1]) + 1])
 
 
 class Parser:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from engine.cli import progress, rows, terminal
 from engine.cli.command import Call, CommandError, command, each
+from engine.cli.documents import entries
 from engine.cli.filters import filters
 from engine.cli.flags import flag, many, text
 from engine.cli.formatting import Item, Listing, listed
@@ -146,7 +147,10 @@ def _copy(pieces: Iterator[bytes], stream: BinaryIO) -> None:
 def tag(call: Call) -> int | None:
     """Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"""
     source, target = call.arguments
-    wanted = _named(target)
+    try:
+        wanted = reference(target)
+    except ValueError as error:
+        raise CommandError(f'Error parsing reference: "{target}" is not a valid repository/tag: {error}') from error
     if wanted.digest:
         raise CommandError("refusing to create a tag with a digest reference")
     query = {"repo": wanted.familiar, "tag": wanted.version}
@@ -191,13 +195,13 @@ def remove(call: Call) -> int | None:
 
     def act(name: str) -> str | None:
         try:
-            answer = call.client.request("DELETE", f"/images/{name}", query).json()
+            answer: list[dict[str, str]] = call.client.request("DELETE", f"/images/{name}", query).json()
         except ApiError as error:
             if not (force and error.status == 404):
                 raise
             print(f"Error response from daemon: {error}", file=sys.stderr)
             return None
-        return "\n".join(f"{what}: {which}" for entry in answer or [] for what, which in entry.items())
+        return "\n".join(f"{what}: {which}" for entry in answer for what, which in entry.items())
 
     return each(call, act)
 
@@ -217,7 +221,8 @@ def prune(call: Call) -> int | None:
     if not call.options.flag("force") and not confirmed(f"This will remove all {kind}."):
         return 0
     answer = call.client.request("POST", "/images/prune", {"filters": wanted}).json()
-    if deleted := answer.get("ImagesDeleted"):
+    deleted: list[dict[str, str]] = entries(answer, "ImagesDeleted")
+    if deleted:
         lines = [f"{what.lower()}: {which}" for entry in deleted for what, which in entry.items()]
         print("Deleted Images:", *lines, "", sep="\n")
     print(f"Total reclaimed space: {size(answer.get('SpaceReclaimed') or 0, 4)}")

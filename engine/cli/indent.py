@@ -21,11 +21,7 @@ def indented(text: str, level: int = 0) -> str:
             continue
         position += 1
         if char in "{[":
-            ahead = (
-                position + len(text[position:]) - len(text[position:].lstrip())
-                if text[position : position + 1].isspace()
-                else position
-            )
+            ahead = _next_visible(text, position)
             if text[ahead : ahead + 1] in ("}", "]"):
                 out.append(char + text[ahead])
                 position = ahead + 1
@@ -41,6 +37,12 @@ def indented(text: str, level: int = 0) -> str:
 
 
 _PUNCTUATION = {",": ",\n", ":": ": "}
+
+
+def _next_visible(text: str, position: int) -> int:
+    while text[position : position + 1].isspace():
+        position += 1
+    return position
 
 
 def _string_end(text: str, start: int) -> int:

@@ -69,7 +69,7 @@ def _first(client: Client, name: str, wanted: Sequence[Fetch], kind: str) -> byt
         try:
             return fetch(client, name)
         except ApiError as error:
-            if error.status != 404:
+            if error.status != 404 or kind:
                 raise
     raise CommandError(f"Error: No such {kind or 'object'}: {name}")
 
@@ -105,26 +105,24 @@ def _show(call: Call, fetch: Fetch) -> int:
     form = call.options.text("format")
     template = None if form in ("", "json") else parsed(form)
     found: list[bytes] = []
-    complaint = ""
+    complaints: list[str] = []
     for name in call.arguments:
         try:
             found.append(fetch(call.client, name))
         except ApiError as error:
-            complaint = f"Error response from daemon: {error}"
+            complaints.append(f"Error response from daemon: {error}")
         except CommandError as error:
-            complaint = str(error)
-        if complaint:
-            break
+            complaints.append(str(error))
     if template is not None:
-        complaint = _print_templates(template, found) or complaint
+        complaints += _print_templates(template, found)
     elif form == "json":
         print(encoded([json.loads(each) for each in found]))
     else:
         print(indented_list([each.decode() for each in found]))
-    if complaint:
+    if complaints:
         sys.stdout.flush()
-        print(complaint, file=sys.stderr)
-    return 1 if complaint else 0
+        print("\n".join(complaints), file=sys.stderr)
+    return 1 if complaints else 0
 
 
 def parsed(form: str) -> Template:
@@ -135,7 +133,7 @@ def parsed(form: str) -> Template:
         raise CommandError(f"template parsing error: {error}", 64) from error
 
 
-def _print_templates(template: Template, found: Sequence[bytes]) -> str:
+def _print_templates(template: Template, found: Sequence[bytes]) -> list[str]:
     """Print what the template makes of each; returns what went wrong."""
     for each in found:
         data: Any = json.loads(each)
@@ -143,5 +141,5 @@ def _print_templates(template: Template, found: Sequence[bytes]) -> str:
             print(template.render(document(data)))
         except TemplateError as error:
             print()
-            return f"template parsing error: {error}"
-    return ""
+            return [f"template parsing error: {error}"]
+    return []

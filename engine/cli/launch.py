@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -40,6 +39,8 @@ def _answers(host: str) -> bool:
 
 def start(arguments: tuple[str, ...] = (), *, host: str = DEFAULT_HOST, log: Path = LOG) -> None:
     """Start a daemon of its own session and wait until it answers. Its words go to `log`."""
+    import subprocess  # 4 ms that every other command is spared
+
     print(f"netpy: no daemon is running; starting one (its log is {log})", file=sys.stderr, flush=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:

@@ -1,4 +1,4 @@
-"""Commands that move containers from state to state: each does one request per container, and goes on after failures."""
+"""Commands that move containers from state to state: one request per container, and on after failures."""
 
 from __future__ import annotations
 
@@ -83,7 +83,12 @@ def rename(call: Call) -> int | None:
     old, new = (name.strip() for name in call.arguments)
     if not old or not new:
         raise CommandError("Error: Neither old nor new names may be empty")
-    call.client.request("POST", f"/containers/{old}/rename", {"name": new}).read()
+    try:
+        call.client.request("POST", f"/containers/{old}/rename", {"name": new}).read()
+    except ApiError as error:
+        raise CommandError(
+            f"Error response from daemon: {error}\nError: failed to rename container named {old}"
+        ) from error
 
 
 @command(

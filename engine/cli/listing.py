@@ -43,7 +43,11 @@ def ps(call: Call) -> int | None:
     items = [Item(rows.container_row(each, now, trunc=trunc), each.get("Labels") or {}) for each in found]
     columns = (*rows.CONTAINER_COLUMNS, "Size") if options.flag("size") else rows.CONTAINER_COLUMNS
     kind = Listing(kind="container", columns=columns, type_name="*formatter.ContainerContext", labels=True)
-    sys.stdout.write(listed(kind, items, options.text("format"), quiet=options.flag("quiet")))
+    form, quiet = options.text("format"), options.flag("quiet")
+    if quiet and form:
+        print("WARNING: Ignoring custom format, because both --format and --quiet are set.", file=sys.stderr)
+        form = ""
+    sys.stdout.write(listed(kind, items, form, quiet=quiet))
 
 
 @command(
@@ -87,7 +91,7 @@ def images(call: Call) -> int | None:
     found: list[dict[str, Any]] = call.client.request("GET", "/images/json", query).json()
     digests = options.flag("digests") or ".Digest" in options.text("format")
     shown = rows.image_rows(found, time.time(), trunc=not options.flag("no_trunc"), digests=digests)
-    columns = list(rows.IMAGE_COLUMNS)
+    columns: list[str] = list(rows.IMAGE_COLUMNS)
     if options.flag("digests"):
         columns.insert(2, "Digest")
     kind = Listing(kind="image", columns=columns, type_name="*formatter.imageContext")

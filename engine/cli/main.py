@@ -1,6 +1,6 @@
 """The `netpy` command: one fast path for what is typed all day, click for everything else.
 
-Importing click costs 30 ms, the fast path needs none of it: it is taken for a handful of exact command lines that only read
+Importing click costs 30 ms, the fast path needs none of it: it is taken for a few exact command lines that only read
 (`fast`), and only while a daemon answers. Here exceptions become messages and exit codes: 125 where run, create or the
 command line itself is at fault, 1 otherwise, 130 for an interrupt.
 """

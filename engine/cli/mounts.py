@@ -61,16 +61,14 @@ def mount(spec: str) -> dict[str, Any]:
         name = _NAMES.get(given.strip().lower(), given.strip().lower())
         if not equals and name not in _BOOLEANS:
             raise ValueError(f"invalid field '{text}' must be a key=value pair")
-        _set(found, (given, name), value, spec)
+        _set(found, (given, name), value, text)
     if not found.get("Target"):
         raise ValueError("target is required")
-    if found["Type"] == "bind" and not found.get("Source"):
-        raise ValueError("type=bind requires a source")
     _check_details(found)
     return found
 
 
-def _set(found: dict[str, Any], names: tuple[str, str], value: str, spec: str) -> None:
+def _set(found: dict[str, Any], names: tuple[str, str], value: str, field: str) -> None:
     given, name = names
     match name:
         case "type":
@@ -84,38 +82,34 @@ def _set(found: dict[str, Any], names: tuple[str, str], value: str, spec: str) -
         case _ if name.startswith(("bind-", "volume-", "tmpfs-")):
             _set_detail(found, name, value, given)
         case _:
-            raise ValueError(f"unknown option '{given}' in '{spec}'")
+            raise ValueError(f"unexpected key '{given}' in '{field}'")
 
 
 def _set_detail(found: dict[str, Any], name: str, value: str, given: str) -> None:
     details: dict[str, Any] = found.setdefault(_DETAILS[name.partition("-")[0]], {})
+    key, _, text = value.partition("=")
     match name:
         case "bind-propagation":
             details["Propagation"] = value.lower()
-        case "bind-nonrecursive":
-            details["NonRecursive"] = _boolean(given, value)
-        case "volume-nocopy":
-            details["NoCopy"] = _boolean(given, value)
+        case "bind-nonrecursive" | "volume-nocopy":
+            details["NonRecursive" if name.startswith("bind") else "NoCopy"] = _boolean(given, value)
         case "volume-label":
-            key, _, text = value.partition("=")
             details.setdefault("Labels", {})[key] = text
         case "volume-driver":
             details.setdefault("DriverConfig", {})["Name"] = value
         case "volume-opt":
-            key, _, text = value.partition("=")
             details.setdefault("DriverConfig", {}).setdefault("Options", {})[key] = text
-        case "tmpfs-size":
-            try:
-                details["SizeBytes"] = parse_bytes(value)
-            except ValueError as error:
-                raise ValueError(f"invalid value for {given}: {value}") from error
-        case "tmpfs-mode":
-            try:
-                details["Mode"] = int(value, 8)
-            except ValueError as error:
-                raise ValueError(f"invalid value for {given}: {value}") from error
+        case "tmpfs-size" | "tmpfs-mode":
+            details["SizeBytes" if name == "tmpfs-size" else "Mode"] = _tmpfs_number(name, value)
         case _:
             raise ValueError(f"unexpected key '{given}'")
+
+
+def _tmpfs_number(name: str, value: str) -> int:
+    try:
+        return parse_bytes(value) if name == "tmpfs-size" else int(value, 8)
+    except ValueError as error:
+        raise ValueError(f"invalid value for {name}: {value}") from error
 
 
 def _check_details(found: dict[str, Any]) -> None:

@@ -98,29 +98,30 @@ def ipam_config(options: Options) -> list[dict[str, Any]]:
     """One entry per subnet, with the range, gateway and auxiliary addresses that lie in it. Raises ValueError."""
     entries: list[dict[str, Any]] = []
     for subnet in options.many("subnet"):
-        for entry in entries:
-            if _overlap(subnet, entry["Subnet"]):
-                raise ValueError("multiple overlapping subnet configuration is not supported")
+        if any(_overlap(subnet, entry["Subnet"]) for entry in entries):
+            raise ValueError("multiple overlapping subnet configuration is not supported")
         entries.append({"Subnet": subnet})
-    if not entries and (options.many("ip_range") or options.many("gateway")):
-        entries.append({})  # a subnet of the daemon's choice cannot hold them: it says so, as Docker's does
-    for key, what, given in (
-        ("IPRange", "ip-range", options.many("ip_range")),
-        ("Gateway", "gateway", options.many("gateway")),
-    ):
-        for value in given:
-            entry = _home(entries, value, what)
-            if key in entry:
-                raise ValueError(
-                    f"cannot configure multiple {what}s ({value}, {entry[key]}) on the same subnet ({entry['Subnet']})"
-                )
-            entry[key] = value
+    ranges, gateways = options.many("ip_range"), options.many("gateway")
+    if len(entries) < max(len(ranges), len(gateways)):
+        raise ValueError("every ip-range or gateway must have a corresponding subnet")
+    _place(entries, "IPRange", "range", ranges)
+    _place(entries, "Gateway", "gateway", gateways)
     for spec in options.many("aux_address"):
         name, equals, address = spec.partition("=")
         if not equals:
             raise BadValue("aux-address", spec, f"{spec} must be formatted as key=value")
         _home(entries, address, "aux-address").setdefault("AuxiliaryAddresses", {})[name] = address
     return entries
+
+
+def _place(entries: Sequence[dict[str, Any]], key: str, what: str, values: Sequence[str]) -> None:
+    """Put each value into the entry whose subnet holds it."""
+    for value in values:
+        entry = _home(entries, value, what)
+        if key in entry:
+            subnet = entry["Subnet"]
+            raise ValueError(f"cannot configure multiple {what}s ({value}, {entry[key]}) on the same subnet ({subnet})")
+        entry[key] = value
 
 
 def _overlap(first: str, second: str) -> bool:
@@ -142,9 +143,9 @@ def _home(entries: Sequence[dict[str, Any]], value: str, what: str) -> dict[str,
     try:
         address = ipaddress.ip_address(value.partition("/")[0])
     except ValueError as error:
-        raise ValueError(f"invalid {what}: {value}") from error
+        raise ValueError(f"no matching subnet for {what} {value}") from error
     for entry in entries:
-        if "Subnet" not in entry or address in _network(entry["Subnet"]):
+        if address in _network(entry["Subnet"]):
             return entry
     raise ValueError(f"no matching subnet for {what} {value}")
 

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from engine.cli.command import Call, CommandError, command
+from engine.cli.documents import entries, section
 from engine.cli.rows import joined
 from engine.cli.tables import aligned
 
@@ -14,10 +15,10 @@ from engine.cli.tables import aligned
 def port(call: Call) -> int | None:
     """List port mappings or a specific mapping for the container"""
     found: dict[str, Any] = call.client.request("GET", f"/containers/{call.arguments[0]}/json").json()
-    published: dict[str, Any] = found["NetworkSettings"].get("Ports") or {}
+    published: dict[str, Any] = section(found["NetworkSettings"], "Ports")
     if len(call.arguments) == 1:
         for name in sorted(published, key=_port_order):
-            for binding in published[name] or []:
+            for binding in entries(published, name):
                 print(f"{name} -> {joined(binding['HostIp'], binding['HostPort'])}")
         return 0
     return _one(call, published)
@@ -46,5 +47,5 @@ def top(call: Call) -> int | None:
     """Display the running processes of a container"""
     name, *arguments = call.arguments
     found = call.client.request("GET", f"/containers/{name}/top", {"ps_args": " ".join(arguments) or None}).json()
-    rows = [found["Titles"], *(found["Processes"] or [])]
+    rows: list[list[str]] = [found["Titles"], *(found["Processes"] or [])]
     sys.stdout.write(aligned("\n".join("\t".join(row) for row in rows), minimum=20) + "\n")

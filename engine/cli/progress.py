@@ -1,6 +1,6 @@
 """Shows the progress of a pull, load or import: a stream of the API's JSON messages.
 
-On a terminal every layer has a line of its own, which is redrawn; elsewhere only what happened is printed, one line each.
+On a terminal every layer has a line of its own, which is redrawn; elsewhere what happened is printed, line by line.
 Writes to the stream it is given, nothing else.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
+from engine.cli.documents import section
 from engine.cli.units import size
 
 
@@ -38,13 +39,13 @@ def show(messages: Iterable[Mapping[str, Any]], out: TextIO, *, terminal: bool) 
 
 
 def check(message: Mapping[str, Any]) -> None:
-    if error := message.get("error") or (message.get("errorDetail") or {}).get("message"):
+    if error := message.get("error") or section(message, "errorDetail").get("message"):
         raise StreamError(str(error))
 
 
 def text(message: Mapping[str, Any], *, terminal: bool) -> str:
     """What one message prints; nothing for a progress bar that has no terminal."""
-    bar = progress_bar(message.get("progressDetail") or {})
+    bar = progress_bar(section(message, "progressDetail"))
     if bar and not terminal:
         return ""
     if stream := message.get("stream"):

@@ -11,9 +11,7 @@ RUNNING = {
     "run": Entry(_C + "run:run", "Create and run a new container from an image"),
     "create": Entry(_C + "run:create", "Create a new container"),
     "start": Entry(_C + "attach:start", "Start one or more stopped containers"),
-    "attach": Entry(
-        _C + "attach:attach", "Attach local standard input, output, and error streams to a running container"
-    ),
+    "attach": Entry(_C + "attach:attach", "Attach standard input, output and error to a running container"),
     "exec": Entry(_C + "execute:execute", "Execute a command in a running container"),
     "stop": Entry(_C + "lifecycle:stop", "Stop one or more running containers"),
     "restart": Entry(_C + "lifecycle:restart", "Restart one or more containers"),

@@ -1,11 +1,12 @@
 """What `ps`, `images`, `network ls` and `history` show of the API's documents: one dict of texts per object.
 
-The keys are the fields that --format may name; the callers choose columns. Pure, and light: it is on the fast path. `now` is
-seconds since 1970.
+The keys are the fields that --format may name; the callers choose columns. Pure, and light: it is on the fast path.
+`now` is seconds since 1970.
 """
 
 from __future__ import annotations
 
+from engine.cli.documents import entries, section
 from engine.cli.units import age, quoted, short_id, shortened, size
 
 TYPE_CHECKING = False
@@ -53,20 +54,20 @@ def labels(found: Mapping[str, str] | None) -> str:
 def container_row(found: Mapping[str, Any], now: float, *, trunc: bool = True) -> Row:
     """A container of GET /containers/json."""
     command = str(found.get("Command") or "")
-    names = [str(name).removeprefix("/") for name in found.get("Names") or []]
-    mounts = [str(mount.get("Name") or mount.get("Source") or "") for mount in found.get("Mounts") or []]
-    networks = (found.get("NetworkSettings") or {}).get("Networks") or {}
+    names = [str(name).removeprefix("/") for name in entries(found, "Names")]
+    mounts = [str(mount.get("Name") or mount.get("Source") or "") for mount in entries(found, "Mounts")]
+    networks = section(section(found, "NetworkSettings"), "Networks")
     return {
         "Command": quoted(shortened(command, 20) if trunc else command),
         "CreatedAt": moment(found.get("Created") or 0),
         "ID": short_id(found["Id"]) if trunc else found["Id"],
         "Image": _image_name(found, trunc=trunc),
         "Labels": labels(found.get("Labels")),
-        "LocalVolumes": str(sum(mount.get("Driver") == "local" for mount in found.get("Mounts") or [])),
+        "LocalVolumes": str(sum(mount.get("Driver") == "local" for mount in entries(found, "Mounts"))),
         "Mounts": ",".join(shortened(mount, 15) if trunc else mount for mount in mounts),
         "Names": ",".join(name for name in names if not trunc or "/" not in name),
         "Networks": ",".join(sorted(networks)),
-        "Ports": ports(found.get("Ports") or []),
+        "Ports": ports(entries(found, "Ports")),
         "RunningFor": age(now - (found.get("Created") or 0)) + " ago",
         "Size": _container_size(found),
         "State": str(found.get("State") or ""),
@@ -185,8 +186,8 @@ def _known_size(count: int) -> str:
 
 def _names(image: Mapping[str, Any], *, digests: bool) -> list[tuple[str, str, str]]:
     """(repository, tag, digest) of every name of an image, with `<none>` where there is none."""
-    tags = sorted(name for name in image.get("RepoTags") or [] if name != "<none>:<none>")
-    known = dict(name.split("@", 1) for name in image.get("RepoDigests") or [] if "<none>" not in name)
+    tags = sorted(name for name in entries(image, "RepoTags") if name != "<none>:<none>")
+    known = dict(name.split("@", 1) for name in entries(image, "RepoDigests") if "<none>" not in name)
     found = [(*_split_tag(name), known.get(_split_tag(name)[0], "<none>")) for name in tags]
     tagged = {repository for repository, _, _ in found}
     if digests or not found:

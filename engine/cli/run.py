@@ -1,6 +1,6 @@
-"""`run` and `create`: the container's document from the flags, the image pulled if it is missing, and the process followed.
+"""`run` and `create`: the container's document from the flags, the image pulled if missing, the process followed.
 
-The order is Docker's: create, attach, wait (registered before the start, so that no exit is missed), start, stream, exit code.
+The order is Docker's: create, attach, wait (before the start, so that no exit is missed), start, stream, exit code.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from engine.cli import container_flags, progress, streaming, terminal
 from engine.cli.command import Call, CommandError, command
 from engine.cli.container_body import Surroundings, create_body
+from engine.cli.documents import entries, section
 from engine.cli.references import reference
 from engine.client import ApiError, Client, ClientError, Response
 
@@ -63,22 +64,22 @@ def _document(call: Call) -> dict[str, Any]:
     image, *words = call.arguments
     if (policy := call.options.text("pull")) not in _PULLS:
         raise ValueError(f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"')
+    reference(image)  # a malformed name is told before anything else
     around = Surroundings(variables=os.environ, directory=str(Path.cwd()), size=terminal.size(1))
     return create_body(image, words, call.options, around)
 
 
 def _check_terminal(body: dict[str, Any]) -> None:
     if body["Tty"] and body["AttachStdin"] and not terminal.is_terminal(0):
-        raise ValueError("the input device is not a TTY")
+        raise CommandError("the input device is not a TTY")
 
 
 def _failure(call: Call, error: Exception) -> CommandError:
     """Docker's words and exit code: 127 for a command that is not there, 126 for one that cannot run, else 125."""
-    message = f"Error response from daemon: {error}" if isinstance(error, ApiError) else str(error)
-    code = start_failure(message) if isinstance(error, ApiError) else DAEMON_FAILED
-    return CommandError(
-        f"netpy: {message.rstrip('.')}." if isinstance(error, ApiError) else f"netpy: {message}", code, hint=call.path
-    )
+    if not isinstance(error, ApiError):
+        return CommandError(f"netpy: {error}", DAEMON_FAILED, hint=call.path)
+    message = f"Error response from daemon: {str(error).rstrip('.')}."
+    return CommandError(f"netpy: {message}", start_failure(message), hint=call.path)
 
 
 def start_failure(message: str) -> int:
@@ -109,7 +110,7 @@ def _created(call: Call, body: dict[str, Any]) -> str:
     if cid_file is not None and cid_file.exists():
         raise ValueError(f"container ID file found, make sure the other container isn't running or delete {cid_file}")
     answer = _create_with_image(call, body)
-    for warning in answer.get("Warnings") or []:
+    for warning in entries(answer, "Warnings"):
         print(f"WARNING: {warning}", file=sys.stderr)
     identifier = str(answer["Id"])
     if cid_file is not None:
@@ -200,8 +201,8 @@ def _conversation(container: _Container) -> streaming.Conversation:
 
 def exit_code(ending: Response) -> int:
     """What a wait says in the end."""
-    answer = ending.json() or {}
-    if message := (answer.get("Error") or {}).get("Message"):
+    answer: dict[str, Any] = ending.json() or {}
+    if message := section(answer, "Error").get("Message"):
         print(f"Error waiting for container: {message}", file=sys.stderr)
         return DAEMON_FAILED
     return int(answer.get("StatusCode", 0))

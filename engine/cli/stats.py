@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 
 from engine.cli.command import Call, CommandError, command
 from engine.cli.flags import flag, text
@@ -77,7 +78,8 @@ class _Samples:
 
     def _read(self, name: str) -> None:
         try:
-            with Client(self._host).request("GET", f"/containers/{name}/stats", {"stream": self._stream}) as answer:
+            with closing(Client(self._host)) as client:
+                answer = client.request("GET", f"/containers/{name}/stats", {"stream": self._stream})
                 for sample in answer.objects():
                     self.rows[name] = stats_row(sample, trunc=self._trunc) if sample.get("id") else unknown_row(name)
         except ApiError as error:

@@ -1,7 +1,7 @@
 """Carries a conversation with a container's process: standard input up, output down, signals and window sizes aside.
 
 One thread reads standard input, the caller's reads the connection. Without a TTY the connection carries frames (see
-engine.streams); the end of standard input is a half-close, so that output can go on. Does I/O on descriptors and sockets.
+engine.streams); the end of standard input is a half-close, so that output can go on. Does I/O on sockets.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -96,22 +96,24 @@ def _send(sock: socket.socket, how: Conversation, source: int, detached: threadi
 
 
 def _half_close(sock: socket.socket) -> None:
-    try:
+    with suppress(OSError):  # already gone: the reader sees the end
         sock.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass  # already gone: the reader sees the end
+
+
+def _post(host: str, path: str, query: Mapping[str, object]) -> None:
+    """A request on a connection of its own: it may come in the middle of another."""
+    with closing(Client(host)) as client:
+        client.request("POST", path, query).read()
 
 
 @contextmanager
-def forwarded_signals(host: str, container: str) -> Iterator[None]:
+def forwarded_signals(host: str, container: str) -> Generator[None]:
     """Every signal that reaches us goes to the container's process instead."""
 
     def forward(number: int, _: object) -> None:
         name = signal.Signals(number).name.removeprefix("SIG")
-        try:
-            Client(host).request("POST", f"/containers/{container}/kill", {"signal": name})
-        except ClientError:
-            pass  # it has gone already: there is nobody left to tell
+        with suppress(ClientError):  # it has gone already: there is nobody left to tell
+            _post(host, f"/containers/{container}/kill", {"signal": name})
 
     before = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:
@@ -128,9 +130,7 @@ def resizer(host: str, path: str) -> Callable[[], None]:
         rows, columns = terminal.size(1)
         if not rows or not columns:
             return
-        try:
-            Client(host).request("POST", f"{path}/resize", {"h": rows, "w": columns})
-        except ClientError:
-            pass  # a process that has gone has no size
+        with suppress(ClientError):  # a process that has gone has no size
+            _post(host, f"{path}/resize", {"h": rows, "w": columns})
 
     return resize

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.cli.command import Call, CommandError, command
+from engine.cli.documents import entries, section
 from engine.cli.flags import flag, text
 from engine.cli.inspect import parsed
 from engine.cli.tables import aligned
@@ -50,7 +51,8 @@ def _client_facts() -> dict[str, str]:
 def version(call: Call) -> int | None:
     """Show the netpy version information"""
     client = _client_facts()
-    server, complaint = None, ""
+    server: dict[str, Any] | None = None
+    complaint = ""
     try:
         server = call.client.request("GET", "/version").json()
     except ClientError as error:
@@ -85,9 +87,9 @@ def _version_lines(client: Mapping[str, str], server: Mapping[str, Any] | None) 
     ]
     if server is None:
         return lines
-    lines += ["", f"Server: {(server.get('Platform') or {}).get('Name', '')}".rstrip()]
-    for component in server.get("Components") or []:
-        details: Mapping[str, str] = component.get("Details") or {}
+    lines += ["", f"Server: {section(server, 'Platform').get('Name', '')}".rstrip()]
+    for component in entries(server, "Components"):
+        details: Mapping[str, str] = section(component, "Details")
         lines += [f" {component['Name']}:", _fact("Version", component["Version"], 2)]
         lines += [_fact(title, _detail(details, key), 2) for key, title in _DETAILS.items() if details.get(key)]
     return lines
@@ -124,7 +126,7 @@ def info(call: Call) -> int | None:
     print(f"Client:\n Version:    {client['Version']}\n\nServer:")
     print("\n".join(_info_lines(found)))
     sys.stdout.flush()
-    for warning in found.get("Warnings") or []:
+    for warning in entries(found, "Warnings"):
         print(warning, file=sys.stderr)
 
 
@@ -135,15 +137,15 @@ def _info_lines(found: Mapping[str, Any]) -> list[str]:
         f" Images: {found.get('Images', 0)}",
         f" Server Version: {found.get('ServerVersion', '')}",
         f" Storage Driver: {found.get('Driver', '')}",
-        *(f"  {name}: {value}" for name, value in found.get("DriverStatus") or []),
+        *(f"  {name}: {value}" for name, value in entries(found, "DriverStatus")),
         f" Logging Driver: {found.get('LoggingDriver', '')}",
         f" Cgroup Driver: {found.get('CgroupDriver', '')}",
         f" Cgroup Version: {found.get('CgroupVersion', '')}",
         " Plugins:",
-        *(f"  {kind}: {' '.join(names)}" for kind, names in (found.get("Plugins") or {}).items() if names),
+        *(f"  {kind}: {' '.join(names)}" for kind, names in section(found, "Plugins").items() if names),
         f" Runtimes: {' '.join(sorted(found.get('Runtimes') or {}))}",
         f" Default Runtime: {found.get('DefaultRuntime', '')}",
-        *_security_lines(found.get("SecurityOptions") or []),
+        *_security_lines(entries(found, "SecurityOptions")),
         *(f" {title}: {found[key]}" for key, title in _MACHINE.items() if found.get(key) not in (None, "")),
         f" Total Memory: {binary_size(found.get('MemTotal') or 0)}",
         f" Docker Root Dir: {found.get('DockerRootDir', '')}",
@@ -202,14 +204,14 @@ def _table(rows: list[list[str]]) -> str:
 
 
 def _usage_rows(found: Mapping[str, Any]) -> list[list[str]]:
-    images, containers = found.get("Images") or [], found.get("Containers") or []
-    volumes = found.get("Volumes") or []
+    images, containers = entries(found, "Images"), entries(found, "Containers")
+    volumes = entries(found, "Volumes")
     used = [image for image in images if image.get("Containers", 0) > 0]
     idle_images = int(found.get("LayersSize") or 0) - sum(int(image["Size"]) for image in used)
     running = [each for each in containers if each.get("State") in ("running", "paused", "restarting")]
     written = sum(int(each.get("SizeRw") or 0) for each in containers)
     idle_written = written - sum(int(each.get("SizeRw") or 0) for each in running)
-    linked = [each for each in volumes if (each.get("UsageData") or {}).get("RefCount", 0) > 0]
+    linked = [each for each in volumes if section(each, "UsageData").get("RefCount", 0) > 0]
     stored, idle_stored = _volume_size(volumes), _volume_size(volumes) - _volume_size(linked)
     return [
         _usage_row("Images", (len(images), len(used)), (int(found.get("LayersSize") or 0), max(0, idle_images))),
@@ -219,7 +221,7 @@ def _usage_rows(found: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _volume_size(volumes: Sequence[Mapping[str, Any]]) -> int:
-    return sum(max(0, int((each.get("UsageData") or {}).get("Size") or 0)) for each in volumes)
+    return sum(max(0, int(section(each, "UsageData").get("Size") or 0)) for each in volumes)
 
 
 def _usage_row(kind: str, counts: tuple[int, int], sizes: tuple[int, int]) -> list[str]:
@@ -236,7 +238,7 @@ def _image_rows(found: Mapping[str, Any]) -> list[list[str]]:
             size(each["Size"]),
             str(each.get("Containers", 0)),
         ]
-        for each in found.get("Images") or []
+        for each in entries(found, "Images")
     ]
 
 
@@ -248,12 +250,12 @@ def _container_rows(found: Mapping[str, Any]) -> list[list[str]]:
             size(each.get("SizeRw") or 0),
             each["Status"],
         ]
-        for each in found.get("Containers") or []
+        for each in entries(found, "Containers")
     ]
 
 
 def _volume_rows(found: Mapping[str, Any]) -> list[list[str]]:
     return [
-        [each["Name"], str((each.get("UsageData") or {}).get("RefCount", 0)), size(_volume_size([each]))]
-        for each in found.get("Volumes") or []
+        [each["Name"], str(section(each, "UsageData").get("RefCount", 0)), size(_volume_size([each]))]
+        for each in entries(found, "Volumes")
     ]

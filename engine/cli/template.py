@@ -1,14 +1,14 @@
 """Go templates for --format: the subset of text/template, with Docker's functions, that people write.
 
-It evaluates; parsing and the functions are in the modules beside. Pure: a template and a document in, text out, or TemplateError
-with the words of Go (`template: :1:2: executing "" at <.Foo>: map has no entry for key "Foo"`).
+It evaluates; parsing and the functions are in the modules beside. Pure: a template and a document in, text out, or
+TemplateError with the words of Go (`template: :1:2: executing "" at <.Foo>: map has no entry for key "Foo"`).
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from engine.cli import template_nodes as nodes
 from engine.cli.template_functions import FUNCTIONS, LAZY, NAMES, FunctionError
@@ -209,17 +209,10 @@ class _Run:
                 return value
 
     def _field(self, path: nodes.Path, value: Any, name: str, arguments: tuple[Any, ...]) -> Any:
+        if isinstance(value, dict) and name in value:
+            return self._found(path, cast("dict[str, Any]", value)[name], name, arguments)
         match value:
-            case NoValue():
-                return NO_VALUE
-            case dict() if name in value:
-                found: Any = value[name]  # pyright: ignore[reportUnknownVariableType]
-                if callable(found):
-                    return self._method(path, name, found, arguments)
-                if arguments:
-                    raise self._error(path, f"{name} is not a method but has arguments")
-                return found
-            case Free():
+            case NoValue() | Free():
                 return NO_VALUE
             case Struct():
                 raise self._error(path, f"can't evaluate field {name} in type {value.type_name}")
@@ -227,10 +220,18 @@ class _Run:
                 return None
             case None | dict():
                 # a nil pointer reads like the absent key that it is in the document
-                missing = path.fields[path.fields.index(name) - 1] if value is None and name != path.fields[0] else name
+                nil = value is None and name != path.fields[0]
+                missing = path.fields[path.fields.index(name) - 1] if nil else name
                 raise self._error(path, f'map has no entry for key "{missing}"')
             case _:
                 raise self._error(path, f"can't evaluate field {name} in type interface {{}}")
+
+    def _found(self, path: nodes.Path, found: Any, name: str, arguments: tuple[Any, ...]) -> Any:
+        if callable(found):
+            return self._method(path, name, found, arguments)
+        if arguments:
+            raise self._error(path, f"{name} is not a method but has arguments")
+        return found
 
     def _method(self, path: nodes.Path, name: str, method: Any, arguments: tuple[Any, ...]) -> Any:
         try:

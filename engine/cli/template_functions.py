@@ -138,6 +138,22 @@ def _less(first: Any, second: Any) -> bool:
     return bool(first < second)
 
 
+def _ne(first: Any, second: Any) -> bool:
+    return not _same(first, second)
+
+
+def _le(first: Any, second: Any) -> bool:
+    return _less(first, second) or _same(first, second)
+
+
+def _gt(first: Any, second: Any) -> bool:
+    return not _le(first, second)
+
+
+def _ge(first: Any, second: Any) -> bool:
+    return not _less(first, second)
+
+
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
@@ -160,8 +176,32 @@ def _join(values: Any, separator: Any) -> str:
     return _text(separator).join(shown(item) for item in values)  # pyright: ignore[reportUnknownVariableType]
 
 
-def _split(text: str, separator: str) -> list[str]:
-    return text.split(separator) if separator else list(text)
+def _split(value: Any, separator: Any) -> list[str]:
+    text, between = _text(value), _text(separator)
+    return text.split(between) if between else list(text)
+
+
+def _truncate(value: Any, size: Any) -> str:
+    return _text(value)[: _whole(size)]
+
+
+def _lower(value: Any) -> str:
+    return _text(value).lower()
+
+
+def _upper(value: Any) -> str:
+    return _text(value).upper()
+
+
+def _not(value: Any) -> bool:
+    return not truth(value)
+
+
+def _js(*values: Any) -> str:
+    return "".join(_JS.get(char, char) for char in _print(*values))
+
+
+_JS = {"'": "\\'", '"': '\\"', "\\": "\\\\", "<": "\\u003C", ">": "\\u003E", "&": "\\u0026", "=": "\\u003D"}
 
 
 def _pad(value: Any, left: Any, right: Any) -> str:
@@ -235,26 +275,26 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "index": _index,
     "join": _join,
     "json": encoded,
-    "js": lambda value: encoded(_text(value))[1:-1],
+    "js": _js,
     "len": _len,
-    "lower": lambda value: _text(value).lower(),
-    "not": lambda value: not truth(value),
+    "lower": _lower,
+    "not": _not,
     "pad": _pad,
     "print": _print,
     "printf": _printf,
     "println": lambda *values: " ".join(shown(value) for value in values) + "\n",
     "slice": _slice,
-    "split": lambda value, separator: _split(_text(value), _text(separator)),
+    "split": _split,
     "title": _title,
-    "truncate": lambda value, size: _text(value)[: _whole(size)],
-    "upper": lambda value: _text(value).upper(),
+    "truncate": _truncate,
+    "upper": _upper,
     "urlquery": lambda *values: quote_plus(_print(*values)),
     "eq": _eq,
-    "ne": lambda first, second: not _same(first, second),
+    "ne": _ne,
     "lt": _less,
-    "le": lambda first, second: _less(first, second) or _same(first, second),
-    "gt": lambda first, second: not (_less(first, second) or _same(first, second)),
-    "ge": lambda first, second: not _less(first, second),
+    "le": _le,
+    "gt": _gt,
+    "ge": _ge,
 }
 # these two do not evaluate what they do not need: the evaluator calls them
 LAZY = frozenset({"and", "or"})

@@ -1,12 +1,13 @@
 """Cuts the text of a Go template into tokens: plain text, and what stands between `{{` and `}}`.
 
-It decides where actions begin and end (trim markers, comments, quoting) and refuses what no token can be. What the tokens
-mean is the parser's business. Pure. The words of the errors are those of Go's text/template, since that is what users look up.
+It decides where actions begin and end (trim markers, comments, quoting) and refuses what no token can be. What the
+tokens mean is the parser's business. Pure. The words of the errors are Go's, since that is what users look up.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +19,8 @@ _TOKENS = re.compile(
       | (?P<string>"(?:[^"\\\n]|\\.)*")
       | (?P<raw>`[^`]*`)
       | (?P<char>'(?:[^'\\\n]|\\.)+')
-      | (?P<number>[+-]?(?:0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|(?:[0-9][0-9_]*\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?))
+      | (?P<number>[+-]?(?:0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+
+            |(?:[0-9][0-9_]*\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?))
       | (?P<field>\.[^\W\d]\w*)
       | (?P<variable>\$\w*)
       | (?P<word>[^\W\d]\w*)
@@ -122,25 +124,23 @@ def _closing(source: str, position: int) -> tuple[int, bool]:
 
 def _token(match: re.Match[str], source: str, *, spaced: bool) -> Token:
     text, position = match.group(), match.start()
-    match match.lastgroup:
-        case "string":
-            return Token(kind="string", text=unquote(text), position=position, spaced=spaced)
-        case "raw":
-            return Token(kind="string", text=text[1:-1], position=position, spaced=spaced)
-        case "char":
-            return Token(kind="char", text=unquote(text), position=position, spaced=spaced)
-        case "number":
-            if source[match.end() : match.end() + 1].isalnum():
-                raise syntax_error(source, position, f'bad number syntax: "{source[position : match.end() + 1]}"')
-            return Token(kind="number", text=text, position=position, spaced=spaced)
-        case "field":
-            return Token(kind="field", text=text[1:], position=position, spaced=spaced)
-        case "variable":
-            return Token(kind="variable", text=text, position=position, spaced=spaced)
-        case "word":
-            return Token(kind="word", text=text, position=position, spaced=spaced)
-        case _:
-            return Token(kind="symbol", text=text, position=position, spaced=spaced)
+    kind = match.lastgroup
+    if kind == "number" and source[match.end() : match.end() + 1].isalnum():
+        raise syntax_error(source, position, f'bad number syntax: "{source[position : match.end() + 1]}"')
+    found, value = _READ[kind or ""](text)
+    return Token(kind=found, text=value, position=position, spaced=spaced)
+
+
+_READ: dict[str, Callable[[str], tuple[Kind, str]]] = {
+    "string": lambda text: ("string", unquote(text)),
+    "raw": lambda text: ("string", text[1:-1]),
+    "char": lambda text: ("char", unquote(text)),
+    "number": lambda text: ("number", text),
+    "field": lambda text: ("field", text[1:]),
+    "variable": lambda text: ("variable", text),
+    "word": lambda text: ("word", text),
+    "symbol": lambda text: ("symbol", text),
+}
 
 
 def _complaint(source: str, position: int) -> str:

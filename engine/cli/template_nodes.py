@@ -20,7 +20,7 @@ class Literal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Path:
-    """A chain of fields: from the dot (`root` ""), a variable (`$x`), or another expression (a pipeline, a function)."""
+    """A chain of fields: from the dot (`root` ""), a variable (`$x`), or another expression (a pipeline)."""
 
     root: str | Pipeline
     fields: tuple[str, ...]

@@ -1,13 +1,13 @@
 """What a Go template works on, made of JSON: which objects are structs and which maps, and how Go prints them.
 
 A Go program knows the types of Docker's documents; JSON does not tell a struct from a map, nor a nil slice from a nil
-pointer. `document` marks them by the names Docker's API gives them, so that a missing label is `<no value>`, a misspelt field
-is an error, and a nil list prints as `[]`. Pure.
+pointer. `document` marks them by the names Docker's API gives them, so that a missing label is `<no value>`, a misspelt
+field is an error, and a nil list prints as `[]`. Pure.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 _MAPS = frozenset(
     [
@@ -173,25 +173,25 @@ _ESCAPES = {
 
 
 def encoded(value: Any) -> str:
-    """Compact JSON. Maps and rows are sorted, as Go sorts them; rows have < > & escaped, documents do not, as in Docker."""
+    """Compact JSON. Maps and rows are sorted, as Go sorts them; rows have < > & escaped, documents have not."""
     match value:
         case None | Nil() | NoValue():
             return "null"
-        case bool():
-            return "true" if value else "false"
+        case bool() | int() | float():
+            return shown(value)
         case str():
             return '"' + "".join(_ESCAPES.get(c) or (c if c >= " " else f"\\u{ord(c):04x}") for c in value) + '"'
-        case int():
-            return str(value)
-        case float():
-            return shown(value)
-        case Struct():
-            text = encoded(Free({name: item for name, item in value.items() if not callable(item)}))
-            return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
         case dict():
-            names = sorted(value) if isinstance(value, Free) else list(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-            return "{" + ",".join(f"{encoded(name)}:{encoded(value[name])}" for name in names) + "}"  # pyright: ignore[reportUnknownVariableType]
+            return _encoded_object(cast("dict[str, Any]", value))
         case list() | tuple():
-            return "[" + ",".join(encoded(item) for item in value) + "]"  # pyright: ignore[reportUnknownVariableType]
+            return "[" + ",".join(encoded(item) for item in cast("list[Any]", value)) + "]"
         case _:
             return encoded(str(value))
+
+
+def _encoded_object(value: dict[str, Any]) -> str:
+    if isinstance(value, Struct):
+        text = encoded(Free({name: item for name, item in value.items() if not callable(item)}))
+        return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    names = sorted(value) if isinstance(value, Free) else list(value)
+    return "{" + ",".join(f"{encoded(name)}:{encoded(value[name])}" for name in names) + "}"

@@ -9,8 +9,9 @@ import os
 import signal
 import termios
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from types import FrameType
 
 DEFAULT_KEYS = "ctrl-p,ctrl-q"
 _CONTROLS = "abcdefghijklmnopqrstuvwxyz"
@@ -34,7 +35,7 @@ def size(descriptor: int) -> tuple[int, int]:
 
 
 @contextmanager
-def raw(descriptor: int) -> Iterator[None]:
+def raw(descriptor: int) -> Generator[None]:
     """Every key goes through as it is typed until the context ends. Does nothing if it is no terminal."""
     if not is_terminal(descriptor):
         yield
@@ -48,9 +49,13 @@ def raw(descriptor: int) -> Iterator[None]:
 
 
 @contextmanager
-def on_resize(action: Callable[[], None]) -> Iterator[None]:
+def on_resize(action: Callable[[], None]) -> Generator[None]:
     """Run the action whenever the terminal changes its size."""
-    before = signal.signal(signal.SIGWINCH, lambda *_: action())
+
+    def react(_number: int, _frame: FrameType | None) -> None:
+        action()
+
+    before = signal.signal(signal.SIGWINCH, react)
     try:
         yield
     finally:

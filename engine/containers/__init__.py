@@ -265,4 +265,5 @@ class Containers:
 
     def _made(self, container: Container) -> None:
         tty = bool(container.config.get("Tty"))
-        self._lobby.admit(container.id, lambda stdin: self._parts.runtime.attach(container.id, tty=tty, stdin=stdin))
+        runtime = self._parts.runtime_of(container)
+        self._lobby.admit(container.id, lambda stdin: runtime.attach(container.id, tty=tty, stdin=stdin))

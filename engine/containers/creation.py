@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from engine import resources
 from engine.containers import merging, mounts, naming, networking, wiring
+from engine.containers.documents import table
 from engine.containers.files import host_name
 from engine.containers.parts import Parts, announce
 from engine.containers.records import Entry
@@ -64,10 +65,11 @@ def draft(parts: Parts, request: Request) -> tuple[Container, list[str]]:
         raise InvalidArgument("no image specified")
     image = parts.images.resolve(image_name)
     host_config = merging.host_config(request.host_config, parts.host.defaults)
+    parts.runtimes(host_config["Runtime"])
     warnings = networking.check_options(request.config, host_config)
     resources.check(host_config, parts.host.facts.support)
     warnings += resources.warnings(host_config, parts.host.facts.support)
-    config = merging.config(request.config, image.config.get("config") or {}, identity)
+    config = merging.config(request.config, table(image.config, "config"), identity)
     if networking.is_host(host_config) and not request.config.get("Hostname"):
         config["Hostname"] = host_name()
     host_config = _settled(parts, host_config)

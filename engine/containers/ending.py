@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from engine import lifecycle
-from engine.containers import removal, running
+from engine.containers import removal, running, wiring
 from engine.containers.parts import Parts, announce
 from engine.containers.records import Entry, require
 from engine.containers.release import release
@@ -62,6 +62,7 @@ class Endings:
         if oom:
             announce(parts, container, "oom")
         announce(parts, container, "die", exitCode=str(code))
+        wiring.announce_all(parts, container, "disconnect")
         if delay is not None:
             parts.scheduler.after(delay, entry.id, lambda: self.again(entry))
         parts.waiters.exited(entry.id, (code, ""))
@@ -138,14 +139,14 @@ class Endings:
         """Freeze all its processes. Equivalent: `docker pause`."""
         with entry.lock:
             require(entry, "pause")
-            self.parts.runtime.pause(entry.id)
+            self.parts.runtime_of(entry.container).pause(entry.id)
             announce(self.parts, self.parts.records.change_state(entry, "pause"), "pause")
 
     def unpause(self, entry: Entry) -> None:
         """Let them go on. Equivalent: `docker unpause`."""
         with entry.lock:
             require(entry, "unpause")
-            self.parts.runtime.resume(entry.id)
+            self.parts.runtime_of(entry.container).resume(entry.id)
             announce(self.parts, self.parts.records.change_state(entry, "unpause"), "unpause")
 
     def remove(self, entry: Entry, *, force: bool, volumes: bool) -> None:
@@ -190,11 +191,11 @@ class Endings:
     def _send(self, entry: Entry, number: int) -> None:
         # A frozen process gets no signal until it is thawed.
         if entry.container.state.status == "paused":
-            self.parts.runtime.resume(entry.id)
+            self.parts.runtime_of(entry.container).resume(entry.id)
             self.parts.records.change_state(entry, "unpause")
         # It may have ended this moment; its end is then on its way to us.
         with contextlib.suppress(NotFound):
-            self.parts.runtime.kill(entry.id, number)
+            self.parts.runtime_of(entry.container).kill(entry.id, number)
         announce(self.parts, entry.container, "kill", signal=str(number))
 
     def _auto_remove(self, entry: Entry, wanted: bool) -> None:

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine import accounts
+from engine.containers.documents import items
 from engine.containers.parts import ExecProcess, Parts, announce
 from engine.containers.records import Entry, require
+from engine.containers.sessions import AwaitedSession
 from engine.model import Json
 from engine.spec import ExecRequest, exec_process
 from engine.streams import Session
@@ -81,7 +83,8 @@ class Execs:
             command = " ".join(wanted.options["Cmd"])
             announce(self._parts, wanted.entry.container, f"exec_start: {command}", execID=identity)
         threading.Thread(target=self._await, args=(wanted,), name="exec", daemon=True).start()
-        return None if detach else wanted.process.session
+        live = wanted.process.session
+        return None if detach or live is None else AwaitedSession(live, wanted.done)
 
     def inspect(self, identity: str) -> Json:
         """Docker's document."""
@@ -125,7 +128,7 @@ class Execs:
         user = accounts.resolve(
             parts.paths.rootfs(container.id),
             options.get("User") or container.config.get("User") or "",
-            tuple(container.host_config.get("GroupAdd") or ()),
+            tuple(items(container.host_config, "GroupAdd")),
         )
         rows, columns = options.get("ConsoleSize") or (0, 0)
         request = ExecRequest(
@@ -137,7 +140,7 @@ class Execs:
             facts=parts.host.facts,
             console=(rows, columns),
         )
-        return parts.runtime.exec(
+        return parts.runtime_of(container).exec(
             container.id,
             exec_process(request),
             tty=bool(options.get("Tty")),

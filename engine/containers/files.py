@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from engine.containers.documents import items
 from engine.model import Container
 from netpy.dns import files as texts
 
@@ -92,7 +93,7 @@ class Files:
         self._resolv_conf(container, wiring, anew=False)
 
     def _hosts(self, container: Container, wiring: Wiring) -> str:
-        extra = [str(entry) for entry in container.host_config.get("ExtraHosts") or []]
+        extra = [str(entry) for entry in items(container.host_config, "ExtraHosts")]
         if wiring.mode == "host" and not extra:
             with contextlib.suppress(OSError):
                 return (self._defaults.etc / HOSTS).read_text(errors="replace")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.containers.documents import items, table
 from engine.lifecycle import restart_policy
 from engine.model import Json
 from engine.spec import MASKED_PATHS, READONLY_PATHS
@@ -96,19 +97,18 @@ _HOST: Mapping[str, Any] = {
     "CpuPercent": 0,
     "IOMaximumIOps": 0,
     "IOMaximumBandwidth": 0,
-    "MaskedPaths": MASKED_PATHS,
-    "ReadonlyPaths": READONLY_PATHS,
+    "MaskedPaths": list(MASKED_PATHS),
+    "ReadonlyPaths": list(READONLY_PATHS),
 }
 # Zero stands for "not said" in requests; these come back as null, as Docker has it.
 _NULL_WHEN_ZERO = ("PidsLimit", "OomKillDisable")
-_LEAST_MEMORY = 6 << 20
 
 
 def config(request: Json, image: Mapping[str, Any], container_id: str) -> Json:
     """`Config`, complete. InvalidArgument("no command specified") when neither side names one."""
     merged: Json = dict(_CONFIG) | {key: value for key, value in request.items() if value is not None}
-    merged["Env"] = _environment(request.get("Env") or [], image.get("Env") or [])
-    merged["Labels"] = dict(image.get("Labels") or {}) | dict(request.get("Labels") or {})
+    merged["Env"] = _environment(items(request, "Env"), items(image, "Env"))
+    merged["Labels"] = table(image, "Labels") | table(request, "Labels")
     for key in ("ExposedPorts", "Volumes"):
         union = dict(image.get(key) or {}) | dict(request.get(key) or {})
         merged[key] = union or None
@@ -118,7 +118,7 @@ def config(request: Json, image: Mapping[str, Any], container_id: str) -> Json:
         if not request.get(key) and image.get(key):
             merged[key] = image[key]
     merged["Entrypoint"], merged["Cmd"] = _command(request, image)
-    _merge_healthcheck(merged, image.get("Healthcheck"))
+    _merge_healthcheck(merged, image)
     if merged["WorkingDir"] and not merged["WorkingDir"].startswith("/"):
         raise InvalidArgument(
             f"the working directory '{merged['WorkingDir']}' is invalid, it needs to be an absolute path"
@@ -153,7 +153,7 @@ def host_config(request: Json, defaults: Defaults) -> Json:
     )
     policy = restart_policy(merged["RestartPolicy"])
     merged["RestartPolicy"] = {"Name": policy.name, "MaximumRetryCount": policy.maximum}
-    if not (merged["LogConfig"] or {}).get("Type"):
+    if not table(merged, "LogConfig").get("Type"):
         merged["LogConfig"] = {"Type": "json-file", "Config": {}}
     if merged["MemorySwappiness"] == -1:
         merged["MemorySwappiness"] = None
@@ -167,17 +167,6 @@ def host_config(request: Json, defaults: Defaults) -> Json:
 def _check_host(merged: Json) -> None:
     if merged["AutoRemove"] and merged["RestartPolicy"]["Name"] != "no":
         raise Conflict("can't create 'AutoRemove' container with restart policy")
-    memory, swap = merged["Memory"], merged["MemorySwap"]
-    if 0 < memory < _LEAST_MEMORY:
-        raise InvalidArgument("Minimum memory limit allowed is 6MB")
-    if memory > 0 and 0 < swap < memory:
-        raise InvalidArgument("Minimum memoryswap limit should be larger than memory limit, see usage")
-    if memory == 0 and swap > 0:
-        raise InvalidArgument("You should always set the Memory limit when using Memoryswap limit, see usage")
-    if merged["NanoCpus"] < 0:
-        raise InvalidArgument(f"NanoCPUs can not be set to a negative value: {merged['NanoCpus']}")
-    if merged["NanoCpus"] and (merged["CpuPeriod"] or merged["CpuQuota"]):
-        raise InvalidArgument("Conflicting options: Nano CPUs and CPU Period cannot both be set.")
 
 
 def _environment(requested: list[str], inherited: list[str]) -> list[str]:
@@ -209,8 +198,7 @@ def _words(value: Any) -> list[str] | None:
     return [value] if isinstance(value, str) else [str(word) for word in value]
 
 
-def _merge_healthcheck(merged: Json, inherited: Mapping[str, Any] | None) -> None:
-    own = merged.get("Healthcheck")
-    if own is None and inherited is None:
-        return
-    merged["Healthcheck"] = dict(inherited or {}) | {key: value for key, value in (own or {}).items() if value}
+def _merge_healthcheck(merged: Json, image: Mapping[str, Any]) -> None:
+    own, inherited = table(merged, "Healthcheck"), table(image, "Healthcheck")
+    if own or inherited:
+        merged["Healthcheck"] = inherited | {key: value for key, value in own.items() if value}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.containers.documents import items, table
 from engine.model import Json
 from netpy.errors import InvalidArgument
 
@@ -34,37 +35,22 @@ def points(config: Json, host_config: Json, inherit: Inherit) -> list[Json]:
     `inherit` gives the mounts of the container that `--volumes-from` names.
     """
     found: dict[str, Json] = {}
-    for text in host_config.get("VolumesFrom") or []:
+    for text in items(host_config, "VolumesFrom"):
         found |= {point["Destination"]: point for point in _inherited(text, inherit)}
     explicit: dict[str, Json] = {}
-    binds = [_bind(text) for text in host_config.get("Binds") or []]
-    for point in [*binds, *(_mount(document) for document in host_config.get("Mounts") or [])]:
+    binds = [_bind(text) for text in items(host_config, "Binds")]
+    for point in [*binds, *(_mount(document) for document in items(host_config, "Mounts"))]:
         destination = point["Destination"]
         if destination in explicit:
             raise InvalidArgument(f"Duplicate mount point: {destination}")
         explicit[destination] = point
     found |= explicit
-    tmpfs = {posixpath.normpath(path) for path in host_config.get("Tmpfs") or {}}
-    for path in config.get("Volumes") or {}:
+    tmpfs = {posixpath.normpath(path) for path in table(host_config, "Tmpfs")}
+    for path in table(config, "Volumes"):
         destination = _destination(path, path)
         if destination not in found and destination not in tmpfs:
             found[destination] = _volume("", destination, ())
     return [point for point in found.values() if point["Type"] != "tmpfs"]
-
-
-def tmpfs(host_config: Json) -> dict[str, str]:
-    """`--tmpfs` and `--mount type=tmpfs`, as `Tmpfs` has them: options by destination."""
-    found: dict[str, str] = {}
-    for path, options in (host_config.get("Tmpfs") or {}).items():
-        found[_destination(path, path)] = options
-    for document in host_config.get("Mounts") or []:
-        if document.get("Type") != "tmpfs":
-            continue
-        given: Mapping[str, Any] = document.get("TmpfsOptions") or {}
-        options = [f"size={given['SizeBytes']}"] if given.get("SizeBytes") else []
-        options += [f"mode={given['Mode']:o}"] if given.get("Mode") else []
-        found[_destination(document.get("Target") or "", "tmpfs")] = ",".join(options)
-    return found
 
 
 def _bind(text: str) -> Json:
@@ -111,7 +97,7 @@ def _mount(document: Mapping[str, Any]) -> Json:
     if kind == "tmpfs":
         return {"Type": "tmpfs", "Destination": destination}
     if kind == "volume":
-        options: Mapping[str, Any] = document.get("VolumeOptions") or {}
+        options: Mapping[str, Any] = table(document, "VolumeOptions")
         return _volume(source, destination, (*modes, *(("nocopy",) if options.get("NoCopy") else ())))
     if not source.startswith("/"):
         reason = (
@@ -120,7 +106,7 @@ def _mount(document: Mapping[str, Any]) -> Json:
             else "field Source must not be empty"
         )
         raise InvalidArgument(f"{what}: {reason}")
-    bind: Mapping[str, Any] = document.get("BindOptions") or {}
+    bind: Mapping[str, Any] = table(document, "BindOptions")
     return {
         "Type": "bind",
         "Source": posixpath.normpath(source),

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from engine.containers import ports
+from engine.containers.documents import items, table
 from engine.model import Attachment, Container, Json
 from netpy.errors import Forbidden, InvalidArgument
 from netpy.model import EndpointSpec, Network
@@ -55,7 +56,7 @@ def is_host(host_config: Json) -> bool:
 def attachments(owner: Owner, endpoints: Json, lookup: Lookup) -> tuple[Attachment, ...]:
     """The networks to plug into, in order. NotFound for one that does not exist; InvalidArgument."""
     mode: str = owner.host_config["NetworkMode"]
-    asked = {("bridge" if name == "default" else name): settings or {} for name, settings in endpoints.items()}
+    asked = {("bridge" if name == "default" else name): table(endpoints, name) for name in endpoints}
     if shared_with(owner.host_config):
         if set(asked) - {mode}:
             raise InvalidArgument(_SHARED)
@@ -77,7 +78,7 @@ def attachments(owner: Owner, endpoints: Json, lookup: Lookup) -> tuple[Attachme
 def attachment(owner: Owner, network: Network, settings: Json) -> Attachment:
     """One network with its settings, checked. `settings` is Docker's EndpointSettings."""
     addresses = _addresses(settings)
-    aliases = [str(alias) for alias in settings.get("Aliases") or []]
+    aliases = [str(alias) for alias in items(settings, "Aliases")]
     if network.predefined:
         if addresses:
             raise InvalidArgument("user specified IP address is supported on user defined networks only")
@@ -87,12 +88,12 @@ def attachment(owner: Owner, network: Network, settings: Json) -> Attachment:
         name=owner.name,
         names=names(owner, aliases),
         aliases=tuple(dict.fromkeys(aliases)),
-        links=_links(settings.get("Links") or []),
+        links=_links(items(settings, "Links")),
         addresses=addresses,
         mac=_mac(settings.get("MacAddress") or ""),
         ports=() if network.spec.driver in ("host", "null") else ports.bindings(owner.config, owner.host_config),
         gateway_priority=int(settings.get("GwPriority") or 0),
-        options={str(key): str(value) for key, value in (settings.get("DriverOpts") or {}).items()},
+        options={str(key): str(value) for key, value in table(settings, "DriverOpts").items()},
     )
     return Attachment(network=network.name, spec=spec, settings=_kept(settings, aliases))
 
@@ -164,7 +165,7 @@ def _check_mixed(networks: Any) -> None:
 
 
 def _addresses(settings: Json) -> tuple[str, ...]:
-    ipam: Mapping[str, str] = settings.get("IPAMConfig") or {}
+    ipam: Mapping[str, str] = table(settings, "IPAMConfig")
     found: list[str] = []
     for key, version in (("IPv4Address", 4), ("IPv6Address", 6)):
         text = ipam.get(key) or ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine.cgroups import Hierarchy
+from engine.containers.documents import table
 from engine.containers.files import Files
 from engine.containers.merging import Defaults
 from engine.containers.records import Records
@@ -124,12 +125,15 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Everything that the rooms work with. `now` gives RFC 3339 in UTC with nanoseconds, `new_id` 64 hex digits."""
+    """Everything that the rooms work with.
+
+    `runtimes` finds an OCI runtime by name; `now` gives RFC 3339 in UTC with nanoseconds, `new_id` 64 hex digits.
+    """
 
     controller: Controller
     kernel: Kernel
     images: Images
-    runtime: Runtime
+    runtimes: Callable[[str], Runtime]
     mounter: Mounter
     events: Events
     records: Records
@@ -142,9 +146,13 @@ class Parts:
     now: Callable[[], str]
     new_id: Callable[[], str]
 
+    def runtime_of(self, container: Container) -> Runtime:
+        """The runtime that the container is made with: what one has made, another does not know."""
+        return self.runtimes(container.host_config["Runtime"])
+
 
 def announce(parts: Parts, container: Container, action: str, **more: str) -> None:
     """Publish an event of a container, with the attributes that Docker gives it: image, name, labels."""
-    labels: dict[str, str] = container.config.get("Labels") or {}
+    labels: dict[str, str] = table(container.config, "Labels")
     attributes = labels | {"image": container.image, "name": container.name} | more
     parts.events.publish("container", action, container.id, attributes)

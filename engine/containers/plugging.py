@@ -34,7 +34,7 @@ def connect(parts: Parts, entry: Entry, reference: str, settings: Json) -> None:
         all_endpoints = parts.controller.endpoints(sandbox_id=container.id)
         wired = wiring.wiring_of(parts, entry.container, all_endpoints)
         parts.files.plugged(entry.container, wired, wiring.addresses_of(endpoints))
-    _announce(parts, network, "connect", container)
+    wiring.announce(parts, container, network, "connect")
 
 
 def plan_connect(
@@ -66,7 +66,7 @@ def disconnect(parts: Parts, entry: Entry, reference: str, *, force: bool) -> No
         rest = parts.controller.endpoints(sandbox_id=container.id)
         wired = wiring.wiring_of(parts, entry.container, rest)
         parts.files.unplugged(entry.container, wired, wiring.addresses_of(live))
-    _announce(parts, network, "disconnect", container)
+    wiring.announce(parts, container, network, "disconnect")
     if failures and not force:
         raise KernelError(f"disconnecting container {container.id} from network {network.name}: {'; '.join(failures)}")
 
@@ -120,8 +120,3 @@ def _unreserve(parts: Parts, container: Container, network: Network) -> None:
 
 def _live(parts: Parts, container: Container, network: Network) -> list[Endpoint]:
     return [e for e in parts.controller.endpoints(sandbox_id=container.id) if e.network_id == network.id]
-
-
-def _announce(parts: Parts, network: Network, action: str, container: Container) -> None:
-    attributes = {"container": container.id, "name": network.name, "type": network.spec.driver}
-    parts.events.publish("network", action, network.id, attributes)

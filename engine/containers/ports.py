@@ -7,6 +7,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
+from engine.containers.documents import table
 from engine.model import Json
 from netpy.errors import InvalidArgument
 from netpy.model import PortBinding, Protocol
@@ -17,7 +18,7 @@ _ORDER = {protocol: number for number, protocol in enumerate(_PROTOCOLS)}
 
 def bindings(config: Json, host_config: Json) -> tuple[PortBinding, ...]:
     """What is to be published, in the order in which host ports are to be chosen: fixed ones, then ranges."""
-    asked: Mapping[str, Any] = host_config.get("PortBindings") or {}
+    asked: Mapping[str, Any] = table(host_config, "PortBindings")
     found = [binding for key, hosts in asked.items() for binding in _of(key, hosts or [])]
     if host_config.get("PublishAllPorts"):
         bound = {(b.protocol, b.container_port) for b in found}
@@ -28,12 +29,12 @@ def bindings(config: Json, host_config: Json) -> tuple[PortBinding, ...]:
 
 def exposed(config: Json) -> list[PortBinding]:
     """The ports that the configuration names as its own, each without a host port."""
-    return [p for key in config.get("ExposedPorts") or {} for p in _container_ports(key)]
+    return [p for key in table(config, "ExposedPorts") for p in _container_ports(key)]
 
 
 def keys(config: Json, host_config: Json) -> list[str]:
     """Every port that is exposed or published, as `80/tcp`, sorted: what `docker inspect` lists."""
-    all_ports = [*exposed(config), *(p for key in host_config.get("PortBindings") or {} for p in _container_ports(key))]
+    all_ports = [*exposed(config), *(p for key in table(host_config, "PortBindings") for p in _container_ports(key))]
     unique = sorted({(p.container_port, _ORDER[p.protocol], p.protocol) for p in all_ports})
     return [f"{port}/{protocol}" for port, _, protocol in unique]
 

@@ -51,10 +51,10 @@ class Recovery:
         """Whether its process runs: `created` alone, made but never started, does not count."""
         container = entry.container
         if container.state.running:
-            return self.parts.runtime.alive(entry.id)
+            return self.parts.runtime_of(entry.container).alive(entry.id)
         if container.facts.get(PHASE) != STARTING:
             return False
-        state = self.parts.runtime.state(entry.id)
+        state = self.parts.runtime_of(entry.container).state(entry.id)
         return state is not None and state.get("status") == "running"
 
     def _settle(self, entry: Entry, alive: bool) -> list[Entry]:

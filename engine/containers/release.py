@@ -30,7 +30,7 @@ def release(parts: Parts, container: Container) -> list[str]:
     identity, paths = container.id, parts.paths
     return each(
         f"container {identity[:12]}",
-        ("deleting it in the runtime", lambda: _delete(parts, identity)),
+        ("deleting it in the runtime", lambda: _delete(parts, container)),
         ("detaching its networks", lambda: parts.controller.detach(identity)),
         ("letting go of its network namespace", lambda: parts.kernel.delete_netns(str(paths.netns(identity)))),
         ("unmounting its file system", lambda: parts.mounter.unmount(paths.rootfs(identity))),
@@ -38,10 +38,10 @@ def release(parts: Parts, container: Container) -> list[str]:
     )
 
 
-def _delete(parts: Parts, identity: str) -> None:
+def _delete(parts: Parts, container: Container) -> None:
     # The runtime is a program: it is not run for what never got as far.
-    if parts.paths.bundle(identity).exists():
-        parts.runtime.delete(identity, force=True)
+    if parts.paths.bundle(container.id).exists():
+        parts.runtime_of(container).delete(container.id, force=True)
 
 
 def each(what: str, *steps: tuple[str, Callable[[], object]]) -> list[str]:

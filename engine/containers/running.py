@@ -22,6 +22,7 @@ from typing import TypeVar
 from engine import accounts, host, lifecycle
 from engine.cgroups import container_path
 from engine.containers import wiring
+from engine.containers.documents import items
 from engine.containers.parts import Parts, Process, announce
 from engine.containers.records import Entry, require
 from engine.containers.release import STARTING, release, with_phase
@@ -61,6 +62,7 @@ def start(parts: Parts, entry: Entry, hooks: Hooks, *, by_user: bool = True) -> 
         release(parts, container)
         _failed(parts, entry, error)
         raise
+    wiring.announce_all(parts, entry.container, "connect")
     announce(parts, entry.container, "start")
 
 
@@ -110,7 +112,7 @@ def _launch(parts: Parts, entry: Entry, hooks: Hooks) -> None:
         parts.files.write(container, wiring.wiring_of(parts, container, attached.result()))
     parts.records.change_state(entry, pid=process.pid, monitor_pid=process.monitor_pid)
     hooks.on_made(container)
-    parts.runtime.start(container.id)
+    parts.runtime_of(container).start(container.id)
     parts.records.change(
         entry,
         facts=with_phase(entry.container, ""),
@@ -131,7 +133,7 @@ def watch(parts: Parts, entry: Entry, on_exit: OnExit) -> None:
     def ended(code: int, oom: bool) -> None:
         on_exit(entry, monitor, code, oom)
 
-    parts.runtime.watch(entry.id, monitor, ended)
+    parts.runtime_of(entry.container).watch(entry.id, monitor, ended)
 
 
 def _attach(parts: Parts, container: Container) -> list[Endpoint]:
@@ -159,7 +161,7 @@ def _make(parts: Parts, container: Container) -> Process:
     spec = oci_spec(_request(parts, container, rootfs))
     (bundle / "config.json").write_text(json.dumps(spec))
     config = container.config
-    return parts.runtime.create(
+    return parts.runtime_of(container).create(
         identity,
         bundle,
         log=paths.log(identity),
@@ -190,7 +192,7 @@ def _request(parts: Parts, container: Container, rootfs: Path) -> SpecRequest:
         namespaces=namespaces,
         mounts=tuple(_mounts(parts, container, rootfs)),
         devices=host.devices(host_config),
-        user=accounts.resolve(rootfs, config.get("User") or "", tuple(host_config.get("GroupAdd") or ())),
+        user=accounts.resolve(rootfs, config.get("User") or "", tuple(items(host_config, "GroupAdd"))),
         facts=parts.host.facts,
     )
 

@@ -75,6 +75,33 @@ class LateSession:
             target.close()
 
 
+class AwaitedSession:
+    """A session whose output ends only when it is known how the process ended.
+
+    A client asks for the exit code as soon as the stream has ended: it must not come too early.
+    """
+
+    def __init__(self, live: Session, ended: threading.Event) -> None:
+        self.tty = live.tty
+        self._live = live
+        self._ended = ended
+
+    def read(self) -> Frame | None:
+        frame = self._live.read()
+        if frame is None:
+            self._ended.wait()
+        return frame
+
+    def write(self, data: bytes) -> None:
+        self._live.write(data)
+
+    def close_input(self) -> None:
+        self._live.close_input()
+
+    def close(self) -> None:
+        self._live.close()
+
+
 class PartialSession:
     """A session of which only some streams are wanted, with what was logged before it put in front.
 

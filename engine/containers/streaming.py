@@ -50,7 +50,7 @@ def attach(parts: Parts, lobby: Lobby, entry: Entry, query: AttachQuery) -> Sess
         stdin = query.stdin and bool(container.config.get("OpenStdin"))
         live: Session | None = None
         if query.stream and container.state.running:
-            live = parts.runtime.attach(container.id, tty=tty, stdin=stdin)
+            live = parts.runtime_of(container).attach(container.id, tty=tty, stdin=stdin)
         elif query.stream:
             late = LateSession(tty, stdin)
             lobby.enter(container.id, late)
@@ -82,7 +82,7 @@ def resize(parts: Parts, entry: Entry, rows: int, columns: int) -> None:
     """Tell its terminal how large it is."""
     if not entry.container.state.running:
         require(entry, "exec")
-    parts.runtime.resize(entry.id, rows, columns)
+    parts.runtime_of(entry.container).resize(entry.id, rows, columns)
     announce(parts, entry.container, "resize", height=str(rows), width=str(columns))
 
 

@@ -54,9 +54,9 @@ class Scheduler:
     def _run(self) -> None:
         while True:
             with self._changed:
-                work = self._next()
                 if self._closed:
                     return
+                work = self._next()
             if work is not None:
                 threading.Thread(target=_guarded, args=(work,), name="scheduled", daemon=True).start()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
+from engine.containers.documents import items
 from engine.containers.files import Mode, Wiring
 from engine.containers.networking import is_host, shared_with
 from engine.containers.parts import Parts
@@ -45,6 +47,19 @@ def wiring_of(parts: Parts, container: Container, endpoints: list[Endpoint]) -> 
     return Wiring(addresses=addresses_of(endpoints), mode=mode, links=_linked_lines(parts, container, mode))
 
 
+def announce(parts: Parts, container: Container, network: Network, action: str) -> None:
+    """Publish that a container has been plugged in ("connect") or out ("disconnect")."""
+    attributes = {"container": container.id, "name": network.name, "type": network.spec.driver}
+    parts.events.publish("network", action, network.id, attributes)
+
+
+def announce_all(parts: Parts, container: Container, action: str) -> None:
+    """The same for all networks of a container, as it starts or ends; for those that there still are."""
+    for attachment in container.attachments:
+        with contextlib.suppress(NotFound):
+            announce(parts, container, parts.controller.network(attachment.network), action)
+
+
 def target_of(parts: Parts, container: Container) -> Entry | None:
     """The container whose network namespace this one shares; it must be running."""
     reference = shared_with(container.host_config)
@@ -80,7 +95,7 @@ def _linked_lines(parts: Parts, container: Container, mode: Mode) -> tuple[str, 
     if mode != "bridge":
         return ()
     lines: list[str] = []
-    for text in container.host_config.get("Links") or []:
+    for text in items(container.host_config, "Links"):
         name, _, alias = str(text).lstrip("/").partition(":")
         try:
             target = parts.records.find(name).container

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -105,7 +105,8 @@ def image(raw: bytes) -> ImageRecord:
 
 def _check_types(config: Json) -> None:
     """InvalidArgument where a field that is used here or by the engine has a type that would break us later."""
-    rootfs, container = config.get("rootfs"), config.get("config") or {}
+    rootfs: object = config.get("rootfs")
+    container: object = config.get("config") or {}
     if not isinstance(rootfs, dict) or not isinstance(container, dict):
         raise InvalidArgument("image configuration: rootfs or config is not an object")
     layers = cast(Json, rootfs)
@@ -125,7 +126,8 @@ def _check_types(config: Json) -> None:
         (config, "os", str, str),
     ):
         value: object = holder.get(name)
-        if value is not None and not (isinstance(value, kind) and all(isinstance(x, inner) for x in value)):
+        items = cast(Iterable[object], value) if isinstance(value, kind) else [object()]
+        if value is not None and not all(isinstance(item, inner) for item in items):
             raise InvalidArgument(f"image configuration: {name} has the wrong type")
 
 

@@ -6,7 +6,7 @@ It keeps the records, asks drivers what they want for them, and makes the kernel
 * `choices` (pure) ranks, picks gateways and interface names; `publishing` picks and holds host ports;
 * `records` and `leases` are the memory, `wiring` is the way into the kernel, `locks` says who waits for whom.
 
-Order at a start: make the controller, `reconcile`, then `ensure_predefined`.
+At a start: make the controller, then `reconcile` and `ensure_predefined`, in either order.
 """
 
 from __future__ import annotations
@@ -185,5 +185,10 @@ class Controller:
         return self._truth.repair()
 
     def reconcile(self, alive: Callable[[Sandbox], bool]) -> None:
-        """After a start: finish what was half-done, drop what belongs to dead sandboxes, restore all that should be."""
+        """After a start: finish what was half-done, drop what belongs to dead sandboxes, restore all that should be.
+
+        Where there are predefined networks, they follow the settings now that nothing dead uses them any more.
+        """
         self._truth.reconcile(alive)
+        if any(network.predefined for network in self.networks()):
+            self.ensure_predefined()

@@ -96,7 +96,9 @@ class Networks:
                 existing = self._context.records.named(spec.name)
             if existing is None:
                 self._add_predefined(spec)
-            elif existing.spec.options != spec.options or not _has_subnets(existing, spec):
+            elif (
+                existing.phase != "active" or existing.spec.options != spec.options or not _has_subnets(existing, spec)
+            ):
                 self._replace_predefined(existing, spec)
 
     # ---- steps ---------------------------------------------------------------------------------------------------

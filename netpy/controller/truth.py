@@ -127,9 +127,8 @@ class Truth:
         gone = self._tolerant(sandbox.id, lambda: context.wiring.sandbox_state(leave, 0))
         for plug in leave:
             self._release(plug)
+        context.publishing.close(binding for plug in leave for binding in plug.endpoint.ports)
         with context.records.lock:
-            for binding in (b for plug in leave for b in plug.endpoint.ports if b.host_port):
-                context.records.ports.take_back(binding.protocol, binding.host_ip, binding.host_port)
             context.records.save_endpoints(changed, drop=[plug.endpoint for plug in leave])
         if not context.wiring.wants_names(settled):
             self._attempt("closing names", lambda: context.names.close(sandbox.id))

@@ -27,6 +27,7 @@ container and on all others for another. The `user` chain is the user's: made em
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 from netpy.diff import State
 from netpy.firewall.rules import (
@@ -37,6 +38,7 @@ from netpy.firewall.rules import (
     Ruleset,
     Set,
     checked_interface,
+    inner,
 )
 from netpy.model import Family
 from netpy.objects import AllowPort, Isolate, KernelObject, Masquerade, Publish, RedirectDns
@@ -48,6 +50,7 @@ _IP: dict[Family, str] = {4: "ip", 6: "ip6"}
 _MANGLE, _FILTER, _DSTNAT, _SRCNAT = -150, 0, -100, 100
 
 
+@cache
 def ruleset(instance: str) -> Ruleset:
     """The static part of the table `inet INSTANCE`."""
     chains = (
@@ -74,6 +77,7 @@ def dns_ruleset(instance: str, intent: RedirectDns) -> Ruleset:
 def lower(instance: str, state: Iterable[object]) -> State:
     """`state` with every intent replaced by elements (and the table they stand in); everything else passes."""
     out: set[KernelObject] = set()
+    ours = False
     for obj in state:
         match obj:
             case Isolate():
@@ -88,14 +92,17 @@ def lower(instance: str, state: Iterable[object]) -> State:
             case _:
                 out.add(obj)  # pyright: ignore[reportArgumentType]
                 continue
+        ours = True
+    if ours:
         out.add(ruleset(instance))
     return frozenset(out)
 
 
 def script(base: Ruleset) -> list[str]:
-    """The commands that make the table and its sets and fill its chains, one a line; also on top of what is there.
+    """The commands that make the table and its sets and fill its chains, one a line.
 
-    The user's chain is made if it is missing and otherwise left alone.
+    What exists already of table, sets and chains may stay; rules would be added to those that are there. The user's
+    chain is made if it is missing and otherwise left alone.
     """
     table = f"{base.family} {base.table}"
     lines = [f"add table {table}"]
@@ -108,11 +115,28 @@ def script(base: Ruleset) -> list[str]:
         hook = f"type {each.kind} hook {each.hook} priority {each.priority}; policy accept;" if each.hook else ""
         lines.append(f"add chain {table} {each.name} {{ {hook} }}" if hook else f"add chain {table} {each.name}")
     closed = [each for each in base.chains if not each.open]
-    lines += [f"flush chain {table} {each.name}" for each in closed]
     for each in closed:
         for rule, tag in zip(each.rules, each.tags, strict=True):
             lines.append(f'add rule {table} {each.name} {rule} comment "{tag}"')
     return lines
+
+
+def document(state: State) -> str:
+    """The elements of a lowered state, and the tables of containers, as commands for `nft -f`, sorted.
+
+    The static table itself is left out: it is the same for every state (`script(ruleset(INSTANCE))`).
+    """
+    lines: list[str] = []
+    for obj in sorted(state, key=lambda found: (found.key.netns, found.key)):
+        match inner(obj):
+            case Element() as element:
+                text = element_text(element, ruleset(element.table).set_named(element.container))
+                lines.append(f"add element inet {element.table} {element.container} {{ {text} }}")
+            case Ruleset(netns=netns) as table if netns:
+                lines += [f"# in {netns}", *script(table)]
+            case _:
+                pass
+    return "".join(f"{line}\n" for line in lines)
 
 
 def element_text(element: Element, container: Set) -> str:

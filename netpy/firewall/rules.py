@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from netpy.errors import InvalidArgument
@@ -27,6 +28,7 @@ from netpy.objects import Key
 MARK = "netpy"
 
 
+@lru_cache(maxsize=4096)
 def tag(*parts: str) -> str:
     """The tag of a rule: `netpy:` and 12 hex digits of a hash of where it stands and what it says."""
     return f"{MARK}:{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:12]}"

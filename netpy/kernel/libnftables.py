@@ -16,6 +16,8 @@ from typing import Any
 from netpy.errors import KernelError, Unsupported
 
 _SONAME = "libnftables.so.1"
+_SEPARATOR = " ; "  # with a blank before it, as no command has it inside
+_SHOWN = 160
 _lock = threading.Lock()
 
 
@@ -50,13 +52,13 @@ class Context:
 
     def run(self, commands: Sequence[str], *, check: bool = False) -> None:
         """The commands, in one transaction: all or nothing. Refused names the command. `check` only tries: `nft -c`."""
-        text = "\n".join(commands).encode() + b"\n"
+        text = _SEPARATOR.join(commands)
         with _lock:
             self._library.nft_ctx_set_dry_run(self._handle, check)
-            status = self._library.nft_run_cmd_from_buffer(self._handle, text)
+            status = self._library.nft_run_cmd_from_buffer(self._handle, text.encode())
             message = bytes(self._library.nft_ctx_get_error_buffer(self._handle)).decode(errors="replace")
         if status != 0:
-            raise Refused(_reason(message))
+            raise Refused(_reason(message, text))
 
 
 def installed() -> bool:
@@ -99,12 +101,24 @@ def _load() -> Any:
     return library
 
 
-def _reason(message: str) -> str:
-    """What nft says, without the markers: `add element …: No such file or directory`."""
-    lines = [line for line in message.splitlines() if line.strip() and not set(line.strip()) <= {"^", "~"}]
-    if not lines:
-        return "nft failed without a word"
-    reason = lines[0].removeprefix("Error: ").removeprefix("Could not process rule: ")
-    command = lines[1].strip() if len(lines) > 1 else ""
-    shown = command if len(command) <= 160 else f"{command[:157]}..."
-    return f"{shown}: {reason}" if command else reason
+def _reason(message: str, text: str) -> str:
+    """What nft says, and of which command: `add element inet netpy port4 { … }: No such file or directory`.
+
+    All commands were on one line, since for the kernel's errors the library shows the first line of a script, whichever
+    line it was; but the column under which it puts its marker is right.
+    """
+    lines = message.splitlines()
+    reason = lines[0].removeprefix("Error: ").removeprefix("Could not process rule: ") if lines else "no reason given"
+    marker = next((line for line in lines if "^" in line and not line.strip(" ^~")), "")
+    at = marker.find("^")
+    if at < 0:
+        return reason
+    start = text.rfind(_SEPARATOR, 0, at + 1)
+    start = 0 if start < 0 else start + len(_SEPARATOR)
+    command = text[start:].partition(_SEPARATOR)[0]
+    if len(command) > _SHOWN:  # many elements: the one that is meant
+        head, _, elements = command.partition("{")
+        place = max(at - start - len(head) - 1, 0)
+        element = elements[elements.rfind(",", 0, place) + 1 :].partition(",")[0].strip(" }")
+        command = f"{head}{{ … {element[:_SHOWN]} … }}"
+    return f"{command}: {reason}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from typing import Literal, Protocol
 
 from netpy.diff import Change, State
@@ -61,13 +62,15 @@ def choose(requested: Choice, instance: str) -> Backend:
     """The backend to use. Unsupported says what is missing, and which Debian package brings it."""
     if requested == "nftables" or (requested == "auto" and _nftables_fits()):
         chosen: Backend = Nftables(instance)
-        others = (xtables.forget,)
+        others = (Xtables,)
     else:
         chosen = Xtables(instance)
-        others = (_forget_nftables,) if libnftables.installed() else ()
-    for clean in others:
+        others = (Nftables,) if libnftables.installed() else ()
+    for other in others:
         try:
-            clean(instance)
+            # Not `clean`: passages through iptables-nft are made by both, and are not to vanish at each start.
+            with closing(other(instance)) as left:
+                left.clean_own()
         except NetpyError as error:
             logger.warning("cannot remove what the other firewall backend left of %s: %s", instance, error)
     return chosen
@@ -80,11 +83,3 @@ def _nftables_fits() -> bool:
         logger.info("firewall backend: %s; trying iptables", error)
         return False
     return not xtables.in_use()
-
-
-def _forget_nftables(instance: str) -> None:
-    backend = Nftables(instance)
-    try:
-        backend.clean()
-    finally:
-        backend.close()

@@ -33,6 +33,8 @@ _GETCHAIN, _GETRULE, _GETSET, _GETSETELEM = 4, 7, 10, 13
 _REQUEST, _DUMP, _INTERRUPTED, _NESTED = 0x1, 0x300, 0x10, 0x8000
 _ERROR, _DONE = 2, 3
 _INTERVAL_END = 1
+_ANONYMOUS = 1
+_ZERO = b"\0\0\0\0"
 # Half the answers that fit a receive buffer of the default size, were each to take a whole page.
 _IN_FLIGHT = 24
 
@@ -78,7 +80,11 @@ class Reader:
     def sets(self, family: str, table: str) -> dict[str, tuple[int, int]]:
         """Name, then length of key and of value in bytes, of every set and map of the table."""
         found = self._dump(_GETSET, family, _text(1, table))
-        return {_name(each[2]): (_u32(each[5]), _u32(each.get(7, b"\0\0\0\0"))) for each in found}
+        return {
+            _name(each[2]): (_u32(each[5]), _u32(each.get(7, _ZERO)))
+            for each in found
+            if not _u32(each.get(3, _ZERO)) & _ANONYMOUS  # `{ established, related }` in a rule
+        }
 
     def chains(self, family: str, table: str, names: Sequence[str]) -> dict[str, ChainSeen]:
         """Those of the named chains that exist."""
@@ -123,11 +129,12 @@ class Reader:
         while batch := list(islice(todo, _IN_FLIGHT)):
             first = self._sequence + 1
             self._socket.send(b"".join(self._message(kind, _REQUEST, family, body) for body in batch))
-            waiting = dict.fromkeys(range(first, first + len(batch)))
+            waiting = range(first, first + len(batch))
             got: dict[int, Attributes | None] = {}
             while len(got) < len(waiting):
                 for type_, _, sequence, payload in _split(self._socket.recv(1 << 16)):
-                    got[sequence] = None if _is_missing(type_, payload) else _parse(payload[4:])
+                    if sequence in waiting:  # not the rest of an answer that ended in an error
+                        got[sequence] = None if _is_missing(type_, payload) else _parse(payload[4:])
             answers += [got[sequence] for sequence in waiting]
         return answers
 
@@ -341,4 +348,4 @@ def _intervals(container: Set, elements: Sequence[Attributes]) -> Iterator[Found
 
 
 def _is_end(element: Attributes) -> bool:
-    return bool(_u32(element.get(3, b"\0\0\0\0")) & _INTERVAL_END)
+    return bool(_u32(element.get(3, _ZERO)) & _INTERVAL_END)

@@ -99,15 +99,13 @@ class Nftables:
             made += group
 
     def clean(self) -> None:
+        self.clean_own()
+        self._inside("", lambda session: _run(session, passages.cleaning(session.reader, self._instance)))
+
+    def clean_own(self) -> None:
+        """Remove what only this backend makes: the table, and passages in the legacy tables."""
         self._legacy.clean()
-
-        def work(session: Session) -> None:
-            script = [*passages.cleaning(session.reader, self._instance)]
-            script += nftshape.removal(session.reader, self._base)
-            if script:
-                session.context.run(script)
-
-        self._inside("", work)
+        self._inside("", lambda session: _run(session, nftshape.removal(session.reader, self._base)))
 
     def close(self) -> None:
         with self._lock:
@@ -187,15 +185,14 @@ class Nftables:
         """One transaction. Refused, it is tried once more without what is there, or gone, already."""
         script = nftscript.commands(session.reader, changes, self._base)
         try:
-            if script:
-                session.context.run(script)
+            _run(session, script)
         except Refused as error:
             settled = list(self._unsettled(session.reader, changes))
             if settled == list(changes):
                 raise KernelError(f"nftables refused: {error}") from error
             again = nftscript.commands(session.reader, settled, self._base)
             try:
-                session.context.run(again)
+                _run(session, again)
             except Refused as second:
                 raise KernelError(f"nftables refused: {second}") from second
 
@@ -220,7 +217,7 @@ class Nftables:
     def _retire(self, session: Session, table: Ruleset) -> None:
         """Remove a table that several share, if none of them is left."""
         if table.anchor and not session.reader.dump(table.family, table.table, table.set_named(table.anchor)):
-            session.context.run(nftshape.removal(session.reader, table))
+            _run(session, nftshape.removal(session.reader, table))
 
     def _take_back(self, made: Sequence[Change]) -> None:
         try:
@@ -228,6 +225,11 @@ class Nftables:
                 self._inside(path, lambda session, part=tuple(group): self._change(session, part))
         except NetpyError as error:
             logger.warning("cannot take back firewall changes after a failure: %s", error)
+
+
+def _run(session: Session, script: Sequence[str]) -> None:
+    if script:
+        session.context.run(script)
 
 
 def _by_netns(state: State) -> list[tuple[str, list[KernelObject]]]:

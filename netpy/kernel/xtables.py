@@ -94,8 +94,13 @@ class Xtables:
                 made += part
 
     def clean(self) -> None:
+        self.clean_own()
         with self._lock:
             self._foreign.clean()
+
+    def clean_own(self) -> None:
+        """Remove what only this backend makes: chains in the legacy tables."""
+        with self._lock:
             for family in FAMILIES:
                 if self._worker.tables(family):
                     chains = [each for each in self._everything(family) if not isinstance(each, Skeleton)]
@@ -207,15 +212,6 @@ def in_use() -> bool:
         return False
     finally:
         worker.close()
-
-
-def forget(instance: str) -> None:
-    """Remove what an iptables backend of this instance left, passages of the nftables backend aside."""
-    backend = Xtables(instance)
-    try:
-        backend.clean()
-    finally:
-        backend.close()
 
 
 def _netns(change: Change) -> str:

@@ -18,8 +18,7 @@ Requests and answers are lines of JSON on the socket whose number is the first a
 
 Edits: ["fill", CHAIN, [[RULE, COMMENT], …]]   make it if need be, with exactly these rules
        ["make", CHAIN]   ["remove", CHAIN]   neither minds if it is so already
-       ["hook", PARENT, RULE, COMMENT, FIRST]   ["unhook", PARENT, COMMENT END]      a rule in a chain of others, known by
-       its comment
+       ["hook", PARENT, RULE, COMMENT, FIRST]   ["unhook", PARENT, END OF COMMENT]   a rule in a chain of others
 """
 
 from __future__ import annotations

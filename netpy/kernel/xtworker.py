@@ -84,14 +84,14 @@ class Worker:
     def write(self, netns: str, edits: Sequence[TableEdits]) -> None:
         """Carry out edits, all or none, one commit per table. KernelError says what was refused."""
         done: list[TableEdits] = []
-        for family in dict.fromkeys(each.family for each in edits):
+        families: dict[Family, None] = dict.fromkeys(each.family for each in edits)
+        for family in families:
             part = [each for each in edits if each.family == family]
             try:
                 self._write(family, netns, part)
             except KernelError:
-                if done:  # there are two families, so all of it is of the first
-                    back = [dataclasses.replace(each, edits=each.undo, undo=[]) for each in done]
-                    self._write(done[0].family, netns, back)
+                for each in done:
+                    self._write(each.family, netns, [dataclasses.replace(each, edits=each.undo, undo=[])])
                 raise
             done += part
 

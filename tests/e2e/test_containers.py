@@ -33,32 +33,32 @@ def test_streams_stay_apart_and_input_is_closed(netpy: Daemon) -> None:
 
 
 def test_create_start_attach_wait_and_logs(netpy: Daemon) -> None:
-    netpy("create", "--name", "c", "busybox", "sh", "-c", "echo one; echo two >&2; exit 3")
-    started = netpy.run("start", "-a", "c", check=False)
+    netpy("create", "--name", "cc", "busybox", "sh", "-c", "echo one; echo two >&2; exit 3")
+    started = netpy.run("start", "-a", "cc", check=False)
     assert (started.stdout, started.stderr, started.returncode) == ("one\n", "two\n", 3)
-    assert netpy("wait", "c") == "3"
-    logs = netpy.run("logs", "c")
+    assert netpy("wait", "cc") == "3"
+    logs = netpy.run("logs", "cc")
     assert (logs.stdout, logs.stderr) == ("one\n", "two\n")
-    assert netpy("logs", "--tail", "0", "c") == ""
-    assert re.match(r"\d{4}-\d\d-\d\dT.*Z one\n", netpy.run("logs", "-t", "c").stdout)
+    assert netpy("logs", "--tail", "0", "cc") == ""
+    assert re.match(r"\d{4}-\d\d-\d\dT.*Z one\n", netpy.run("logs", "-t", "cc").stdout)
     assert "Exited (3)" in netpy("ps", "-a", "--format", "{{.Status}}")
 
 
 def test_logs_are_followed_to_the_end(netpy: Daemon) -> None:
-    netpy("run", "-d", "--name", "c", "busybox", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.2; done")
-    assert netpy("logs", "-f", "c") == "1\n2\n3"
+    netpy("run", "-d", "--name", "cc", "busybox", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.2; done")
+    assert netpy("logs", "-f", "cc") == "1\n2\n3"
 
 
 def test_exec_in_all_its_forms(netpy: Daemon) -> None:
-    netpy("run", "-d", "--name", "c", "busybox", "sleep", "1000")
-    assert netpy("exec", "-e", "K=V", "-w", "/tmp", "c", "sh", "-c", "echo $K $PWD") == "V /tmp"
-    assert netpy("exec", "-u", "nobody", "c", "id", "-un") == "nobody"
-    assert netpy("exec", "-i", "c", "cat", stdin="fed") == "fed"
-    assert netpy.run("exec", "c", "sh", "-c", "exit 5", check=False).returncode == 5
-    assert netpy.run("exec", "c", "nosuch", check=False).returncode in (126, 127)
-    netpy("exec", "-d", "c", "touch", "/tmp/marked")
-    eventually(lambda: netpy.run("exec", "c", "ls", "/tmp/marked", check=False).returncode == 0)
-    assert "/tmp/marked" in netpy("exec", "c", "ls", "/tmp/marked")
+    netpy("run", "-d", "--name", "cc", "busybox", "sleep", "1000")
+    assert netpy("exec", "-e", "K=V", "-w", "/tmp", "cc", "sh", "-c", "echo $K $PWD") == "V /tmp"
+    assert netpy("exec", "-u", "nobody", "cc", "id", "-un") == "nobody"
+    assert netpy("exec", "-i", "cc", "cat", stdin="fed") == "fed"
+    assert netpy.run("exec", "cc", "sh", "-c", "exit 5", check=False).returncode == 5
+    assert netpy.run("exec", "cc", "nosuch", check=False).returncode in (126, 127)
+    netpy("exec", "-d", "cc", "touch", "/tmp/marked")
+    eventually(lambda: netpy.run("exec", "cc", "ls", "/tmp/marked", check=False).returncode == 0)
+    assert "/tmp/marked" in netpy("exec", "cc", "ls", "/tmp/marked")
 
 
 def test_a_terminal_has_a_size_and_speaks_raw(netpy: Daemon) -> None:
@@ -75,20 +75,20 @@ def test_a_terminal_has_a_size_and_speaks_raw(netpy: Daemon) -> None:
 
 
 def test_stop_kill_restart_pause_and_rm(netpy: Daemon) -> None:
-    netpy("run", "-d", "--name", "c", "busybox", "sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done")
-    assert netpy("stop", "c") == "c"
+    netpy("run", "-d", "--name", "cc", "busybox", "sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done")
+    assert netpy("stop", "cc") == "cc"
     assert "Exited (9)" in netpy("ps", "-a", "--format", "{{.Status}}")
-    netpy("start", "c")
-    netpy("pause", "c")
+    netpy("start", "cc")
+    netpy("pause", "cc")
     assert "(Paused)" in netpy("ps", "--format", "{{.Status}}")
-    netpy("unpause", "c")
-    netpy("kill", "-s", "KILL", "c")
-    assert netpy("wait", "c") == "137"
-    netpy("restart", "-t", "0", "c")
-    refused = netpy.fails("rm", "c").stderr
+    netpy("unpause", "cc")
+    netpy("kill", "-s", "KILL", "cc")
+    assert netpy("wait", "cc") == "137"
+    netpy("restart", "-t", "0", "cc")
+    refused = netpy.fails("rm", "cc").stderr
     assert "cannot remove" in refused.lower() or "You cannot remove a running container" in refused
-    assert netpy("rm", "-f", "c") == "c"
-    assert "No such container: c" in netpy.fails("inspect", "--type", "container", "c").stderr
+    assert netpy("rm", "-f", "cc") == "cc"
+    assert "No such container: cc" in netpy.fails("inspect", "--type", "container", "cc").stderr
 
 
 def test_names_conflict_and_can_change(netpy: Daemon) -> None:
@@ -101,47 +101,47 @@ def test_names_conflict_and_can_change(netpy: Daemon) -> None:
 
 
 def test_a_restart_policy_is_obeyed(netpy: Daemon) -> None:
-    netpy("run", "-d", "--name", "c", "--restart", "on-failure:2", "busybox", "false")
-    eventually(lambda: netpy("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "c") == "2 exited")
-    netpy("run", "-d", "--name", "d", "--restart", "always", "busybox", "sh", "-c", "sleep 0.3")
-    eventually(lambda: int(netpy("inspect", "-f", "{{.RestartCount}}", "d")) >= 2)
-    netpy("stop", "d")
-    assert netpy("inspect", "-f", "{{.State.Running}}", "d") == "false"
+    netpy("run", "-d", "--name", "cc", "--restart", "on-failure:2", "busybox", "false")
+    eventually(lambda: netpy("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "cc") == "2 exited")
+    netpy("run", "-d", "--name", "dd", "--restart", "always", "busybox", "sh", "-c", "sleep 0.3")
+    eventually(lambda: int(netpy("inspect", "-f", "{{.RestartCount}}", "dd")) >= 2)
+    netpy("stop", "dd")
+    assert netpy("inspect", "-f", "{{.State.Running}}", "dd") == "false"
 
 
 def test_files_names_and_resolution_inside(netpy: Daemon, tmp_path: Path) -> None:
     (tmp_path / "hello").write_text("from the host")
     netpy("network", "create", "n")
     netpy(
-        "run", "-d", "--name", "c", "--network", "n", "--hostname", "hh", "--domainname", "example.test",
+        "run", "-d", "--name", "cc", "--network", "n", "--hostname", "hh", "--domainname", "example.test",
         "--add-host", "db:10.1.2.3", "--dns-search", "corp.test", "--dns-option", "timeout:1",
         "-v", f"{tmp_path}:/in:ro", "busybox", "sleep", "1000",
     )  # fmt: skip
-    hosts = netpy("exec", "c", "cat", "/etc/hosts")
-    address = netpy("inspect", "-f", "{{.NetworkSettings.Networks.n.IPAddress}}", "c")
+    hosts = netpy("exec", "cc", "cat", "/etc/hosts")
+    address = netpy("inspect", "-f", "{{.NetworkSettings.Networks.n.IPAddress}}", "cc")
     assert "10.1.2.3\tdb" in hosts and f"{address}\thh.example.test hh" in hosts and "127.0.0.1\tlocalhost" in hosts
-    assert netpy("exec", "c", "hostname") == "hh"
-    resolv = netpy("exec", "c", "cat", "/etc/resolv.conf")
+    assert netpy("exec", "cc", "hostname") == "hh"
+    resolv = netpy("exec", "cc", "cat", "/etc/resolv.conf")
     assert "nameserver 127.0.0.11" in resolv and "search corp.test" in resolv and "timeout:1" in resolv
-    assert netpy("exec", "c", "cat", "/in/hello") == "from the host"
-    assert netpy.run("exec", "c", "touch", "/in/x", check=False).returncode != 0
+    assert netpy("exec", "cc", "cat", "/in/hello") == "from the host"
+    assert netpy.run("exec", "cc", "touch", "/in/x", check=False).returncode != 0
 
 
 def test_limits_are_set_and_an_oom_is_told(netpy: Daemon) -> None:
-    netpy("run", "-d", "--name", "c", "-m", "64m", "--cpus", "0.5", "--pids-limit", "50", "busybox", "sleep", "1000")
-    (found,) = netpy.json("inspect", "c")
+    netpy("run", "-d", "--name", "cc", "-m", "64m", "--cpus", "0.5", "--pids-limit", "50", "busybox", "sleep", "1000")
+    (found,) = netpy.json("inspect", "cc")
     config = found["HostConfig"]
     assert (config["Memory"], config["NanoCpus"], config["PidsLimit"]) == (64 << 20, 500_000_000, 50)
-    stats = netpy("stats", "--no-stream", "--format", "{{.MemUsage}}", "c")
+    stats = netpy("stats", "--no-stream", "--format", "{{.MemUsage}}", "cc")
     assert "64MiB" in stats
-    assert "sleep 1000" in netpy("top", "c")
-    crowd = netpy.run("exec", "c", "sh", "-c", "for i in $(seq 100); do sleep 5 & done", check=False)
+    assert "sleep 1000" in netpy("top", "cc")
+    crowd = netpy.run("exec", "cc", "sh", "-c", "for i in $(seq 100); do sleep 5 & done", check=False)
     assert "can't fork" in crowd.stderr
     eaten = netpy.run(
-        "run", "--name", "o", "-m", "16m", "busybox", "sh", "-c", "x=a; while :; do x=$x$x; done", check=False
+        "run", "--name", "oo", "-m", "16m", "busybox", "sh", "-c", "x=a; while :; do x=$x$x; done", check=False
     )
     assert eaten.returncode == 137
-    assert netpy("inspect", "-f", "{{.State.OOMKilled}}", "o") == "true"
+    assert netpy("inspect", "-f", "{{.State.OOMKilled}}", "oo") == "true"
 
 
 def test_the_default_confinement_is_dockers(netpy: Daemon) -> None:

@@ -37,7 +37,7 @@ def test_a_network_is_created_and_inspected_as_docker_shows_it(netpy: Daemon) ->
     (found,) = netpy.json("network", "inspect", "my_app_net")
     endpoint = found["Containers"][container_id]
     assert list(found) == [
-        "Name", "Id", "Created", "Scope", "Driver", "EnableIPv4", "EnableIPv6", "IPAM", "Internal", "Attachable",
+        "Name", "Id", "Created", "Scope", "Driver", "EnableIPv6", "IPAM", "Internal", "Attachable",
         "Ingress", "ConfigFrom", "ConfigOnly", "Containers", "Options", "Labels",
     ]  # fmt: skip
     assert found["Id"] == network_id and found["Driver"] == "bridge" and found["Scope"] == "local"

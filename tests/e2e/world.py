@@ -95,15 +95,16 @@ class Daemon:
 
     def start(self) -> None:
         """Start it and wait for the API to answer."""
-        self.log = open(self.exec_root / "log", "ab")  # noqa: SIM115 - lives as long as the process
+        log = open(self.exec_root / "log", "ab")  # noqa: SIM115 - the process goes on writing
         self.process = subprocess.Popen(
             [
                 "nsenter", f"--net={self.world.host}", NETPY, "daemon",
                 "--data-root", str(self.data_root), "--exec-root", str(self.exec_root),
                 "-H", f"unix://{self.socket}", "--pidfile", str(self.exec_root / "pid"), *self.flags,
             ],
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
+        log.close()
         eventually(lambda: self.run("version", check=False).returncode == 0 or self._died(), "the daemon answers")
 
     def kill(self) -> None:
@@ -163,7 +164,6 @@ class Daemon:
             self.clean()
             self.stop()
         self.end_name_server()
-        self.log.close()
         shutil.rmtree(self.data_root, ignore_errors=True)
 
     def end_name_server(self) -> None:

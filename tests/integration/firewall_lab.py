@@ -17,7 +17,8 @@ import selectors
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from netpy.kernel import netns
@@ -108,6 +109,21 @@ class Lab:
                     return ""
 
         return netns.run_in(self.path(name), work)
+
+    def reach(self, name: str, to: str, port: int) -> str:
+        """As `connect`, where an answer is expected: tried again, since a busy machine may be late."""
+        return next(filter(None, (self.connect(name, to, port) for _ in range(10))), "")
+
+    def hear(self, name: str, to: str, port: int) -> str:
+        """As `ask`, where an answer is expected: tried again, since a busy machine may be late."""
+        return next(filter(None, (self.ask(name, to, port) for _ in range(10))), "")
+
+    def answers(self, clients: Iterable[str], to: str, tcp: Iterable[int] = (), udp: Iterable[int] = ()) -> list[str]:
+        """What any of the clients hears from any of the ports, all asked at once: empty if nothing gets through."""
+        probes = [(self.connect, port) for port in tcp] + [(self.ask, port) for port in udp]
+        with ThreadPoolExecutor() as pool:
+            asked = [pool.submit(probe, client, to, port) for client in clients for probe, port in probes]
+            return [answer for each in asked if (answer := each.result())]
 
     def settle(self) -> None:
         """Wait until the links have learned to forward: until the host reaches port 80 everywhere."""

@@ -32,7 +32,7 @@ from netpy.controller import Controller, Settings
 from netpy.dns import Record, View
 from netpy.drivers import Defaults as DriverDefaults
 from netpy.drivers.registry import Registry
-from netpy.errors import Conflict, NotFound
+from netpy.errors import Conflict, InvalidArgument, NotFound
 from netpy.kernel.memory import MemoryKernel
 from netpy.model import Sandbox
 from netpy.store import Store
@@ -78,7 +78,7 @@ class PretendedExec:
         self.finish = threading.Event()
 
     def wait(self) -> int:
-        self.finish.wait(5)
+        self.finish.wait(60)
         return 4
 
     def resize(self, rows: int, columns: int) -> None:
@@ -258,7 +258,7 @@ class Lab:
             controller=self.controller,
             kernel=self.kernel,
             images=self.images,
-            runtime=self.runtime,
+            runtimes=self._runtime,
             mounter=self.mounter,
             events=self.events,
             records=records,
@@ -272,6 +272,11 @@ class Lab:
             new_id=lambda: secrets.token_hex(32),
         )
         self.containers = Containers(self.parts)
+
+    def _runtime(self, name: str) -> PretendedRuntime:
+        if name != "runc":
+            raise InvalidArgument(f"unknown or invalid runtime name: {name}")
+        return self.runtime
 
     def _users(self, volume: str) -> list[str]:
         return [e.id for e in self.parts.records.entries() if any(p.get("Name") == volume for p in e.container.mounts)]

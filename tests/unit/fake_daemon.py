@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from engine import lifecycle
+from engine import lifecycle, listening
 from engine.api import serve
 from engine.events import Events
 from engine.model import Attachment, Container, Json, State
 from engine.settings import Settings
 from engine.streams import STDERR, STDOUT, Frame, Session
+from netpy.diff import Create, Plan
 from netpy.errors import Conflict, Forbidden, NotFound
 from netpy.model import Endpoint, EndpointSpec, Network, NetworkSpec, PortBinding, Sandbox, Subnet
+from netpy.objects import Bridge
 
 CREATED = "2024-03-18T09:43:33.052883345Z"
 IMAGE = "sha256:" + "ab" * 32
@@ -28,12 +30,14 @@ Filters = Mapping[str, Sequence[str]]
 class EchoSession:
     """Says `ready`, repeats its input line by line on stdout, and says `bye` on stderr at the end of it."""
 
-    def __init__(self, tty: bool = False) -> None:
+    def __init__(self, tty: bool = False, ends_at_once: bool = False) -> None:
         self.tty = tty
         self.closed = threading.Event()
         self.input_closed = threading.Event()
         self._out: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
         self._out.put(Frame(STDOUT, b"ready\n"))
+        if ends_at_once:
+            self._out.put(None)
 
     def read(self) -> Frame | None:
         return self._out.get()
@@ -104,6 +108,7 @@ class FakeContainers:
         self.volumes = FakeVolumes()
         self.calls: list[tuple[Any, ...]] = []
         self.session = EchoSession()
+        self.ends_at_once = False
         self.log = Log((), follow=False)
         self.frames: Frames = (Frame(STDOUT, b"out\n"), Frame(STDERR, b"err\n"))
 
@@ -112,7 +117,7 @@ class FakeContainers:
         if any(c.name == name for c in self._known.values()):
             raise Conflict(f'Conflict. The container name "/{name}" is already in use')
         id = f"{len(self._known) + 1:064x}"
-        names = networks or {"bridge": {}}
+        names = {("bridge" if n == "default" else n): s for n, s in networks.items()} or {"bridge": {}}
         attachments = tuple(
             Attachment(network=n, spec=EndpointSpec(name=name, names=(name, id[:12])), settings=s or {})
             for n, s in names.items()
@@ -228,7 +233,7 @@ class FakeContainers:
     def exec_start(self, id: str, *, tty: bool, detach: bool) -> Session | None:
         self.exec_inspect(id)
         self.calls.append(("exec_start", id, tty, detach))
-        self.session = EchoSession(tty)
+        self.session = EchoSession(tty, self.ends_at_once)
         return None if detach else self.session
 
     def exec_inspect(self, id: str) -> Json:
@@ -303,8 +308,8 @@ class FakeController:
         )
         return self._add(spec, asked or (Subnet(subnet="172.18.0.0/16", gateway="172.18.0.1"),))
 
-    def plan_network(self, spec: NetworkSpec) -> object:
-        return f"plan of {spec.name}"
+    def plan_network(self, spec: NetworkSpec) -> Plan:
+        return Plan((Create(Bridge(name=spec.name, mac="02:42:00:00:00:01", mtu=1500, mark="test")),))
 
     def remove_network(self, ref: str) -> Network:
         network = self.network(ref)
@@ -369,6 +374,7 @@ class FakeImages:
         self.auth: Json | None = None
 
     def resolve(self, ref: str) -> FakeImage:
+        ref = ref.removeprefix("docker.io/library/")
         if ref not in ("busybox", "busybox:latest", IMAGE, "registry:5000/a/b:1"):
             raise NotFound(f"No such image: {ref if ':' in ref else ref + ':latest'}")
         return FakeImage(IMAGE, ("busybox:latest",))
@@ -389,6 +395,7 @@ class FakeImages:
         return IMAGE
 
     def load(self, stream: BinaryIO) -> Iterator[Json]:
+        self.loaded = b""
         yield {"stream": "reading\n"}
         while piece := stream.read(4096):
             self.loaded += piece
@@ -397,10 +404,13 @@ class FakeImages:
         yield {"stream": "Loaded image: busybox:latest\n"}
 
     def save(self, refs: Sequence[str]) -> Iterator[bytes]:
-        yield from (f"tar of {ref};".encode() for ref in refs)
+        for ref in refs:
+            self.resolve(ref)
+        return (f"tar of {ref};".encode() for ref in refs)
 
     def pull(self, reference: str, *, tag: str = "", auth: Json | None = None, platform: str = "") -> Iterator[Json]:
         self.auth = auth
+        reference = reference.removeprefix("docker.io/library/")
         if reference == "nope":
             raise NotFound("manifest for nope:latest not found: manifest unknown")
         yield {"status": f"Pulling from {reference}", "id": tag}
@@ -416,10 +426,19 @@ class FakeImages:
         force: bool = False,
         noprune: bool = False,
         used_by: Callable[[str], list[str]] = lambda _: [],
+        running: Callable[[str], bool] = lambda _: False,
     ) -> list[Json]:
         if used_by(self.resolve(ref).id) and not force:
             raise Conflict(f"conflict: unable to remove repository reference {ref!r}")
         return [{"Untagged": "busybox:latest"}, {"Deleted": IMAGE}]
+
+    def prune(self, filters: Filters | None = None, *, used_by: Callable[[str], list[str]] = lambda _: []) -> Json:
+        if (filters or {}).get("dangling") != ["false"] or used_by(IMAGE):
+            return {"ImagesDeleted": None, "SpaceReclaimed": 0}
+        return {"ImagesDeleted": [{"Deleted": IMAGE}], "SpaceReclaimed": 1000}
+
+    def disk_usage(self) -> int:
+        return 1000
 
     def layers(self, image_id: str) -> list[Path]:
         return [Path("/layers/2"), Path("/layers/1")]
@@ -475,10 +494,8 @@ class FakeDaemon:
 @contextmanager
 def served(daemon: FakeDaemon, path: Path) -> Iterator[str]:
     """Serve the daemon at a Unix socket; gives its host string. Fails if the server does not end."""
-    from engine.api.server import listen
-
     host, stop = f"unix://{path}", threading.Event()
-    thread = threading.Thread(target=serve, args=(daemon, [listen(host)], stop))
+    thread = threading.Thread(target=serve, args=(daemon, [listening.listen(path, "")], stop))
     thread.start()
     try:
         yield host

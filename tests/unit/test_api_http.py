@@ -14,9 +14,7 @@ from engine.api.decode import loads
 from engine.api.hangup import Hangups
 from engine.api.reply import Reply
 from engine.api.request import JSON_LIMIT, Request
-from engine.api.server import listen
 from engine.api.wire import HEAD_LIMIT
-from netpy.errors import Conflict, InvalidArgument
 from tests.unit.fake_daemon import FakeDaemon, served
 
 
@@ -322,28 +320,6 @@ def test_a_stream_that_breaks_lacks_its_last_chunk(caplog: pytest.LogCaptureFixt
     assert theirs.makefile("rb").read().endswith(b"\r\n\r\n3\r\none\r\n")
     theirs.close()
     assert "broken" in caplog.text
-
-
-def test_the_socket_is_private_and_stale_ones_are_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "sub" / "s"
-    first = listen(f"unix://{path}")
-    assert path.stat().st_mode & 0o777 == 0o660
-    with pytest.raises(Conflict, match="another daemon"):
-        listen(f"unix://{path}")
-    first.close()
-    listen(f"unix://{path}").close()
-    path.unlink()
-    path.write_text("precious")
-    with pytest.raises(Conflict, match="not a socket"):
-        listen(f"unix://{path}")
-    assert path.read_text() == "precious"
-
-
-def test_hosts_that_cannot_be_listened_on() -> None:
-    with pytest.raises(InvalidArgument, match="cannot listen on 'http://x'"):
-        listen("http://x")
-    with listen("tcp://127.0.0.1:0") as listener:
-        assert listener.getsockname()[1] > 0
 
 
 def test_numbers_are_not_read_as_constants() -> None:

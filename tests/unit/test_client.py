@@ -18,8 +18,11 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
 
 
 @contextmanager
-def scripted(path: Path, *answers: bytes, end: bool = True) -> Iterator[list[bytes]]:
-    """A server that takes one connection, and one request for each answer; gives the requests it saw."""
+def scripted(path: Path, *answers: bytes, until: bytes = b"") -> Iterator[list[bytes]]:
+    """A server that takes one connection, and one request for each answer; gives the requests it saw.
+
+    A request is what comes at once, or what comes up to `until`.
+    """
     seen: list[bytes] = []
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
@@ -29,10 +32,11 @@ def scripted(path: Path, *answers: bytes, end: bool = True) -> Iterator[list[byt
         connection, _ = listener.accept()
         with connection:
             for answer in answers:
-                seen.append(connection.recv(1 << 20))
+                request = connection.recv(1 << 20)
+                while not request.endswith(until):
+                    request += connection.recv(1 << 20)
+                seen.append(request)
                 connection.sendall(answer)
-            if not end:
-                connection.recv(1)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -153,7 +157,7 @@ def test_errors_carry_the_daemons_words(path: Path, body: bytes, message: str, c
 
 
 def test_streams_are_uploaded_in_chunks(path: Path, client: Client) -> None:
-    with scripted(path, OK) as seen:
+    with scripted(path, OK, until=b"\r\n0\r\n\r\n") as seen:
         assert client.request("POST", "/x", None, iter([b"abc", b"", b"de"])).read() == b"OK"
     assert seen[0].endswith(b"\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
     assert b"Transfer-Encoding: chunked" in seen[0] and b"Content-Length" not in seen[0]

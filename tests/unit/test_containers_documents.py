@@ -62,7 +62,7 @@ def test_entrypoint_and_command(asked: Json, image: Json, expected: list[str]) -
 
 @pytest.mark.parametrize(("asked", "image"), [({}, {}), ({"Entrypoint": [""]}, {"Entrypoint": ["/e"], "Cmd": ["c"]})])
 def test_no_command(asked: Json, image: Json) -> None:
-    with pytest.raises(InvalidArgument, match="^no command specified$"):
+    with pytest.raises(InvalidArgument, match=r"^no command specified$"):
         merging.config(asked, image, ID)
 
 
@@ -97,7 +97,9 @@ def test_the_image_fills_gaps_and_the_request_wins() -> None:
     assert merged["Hostname"] == ID[:12]
 
 
-@pytest.mark.parametrize(("asked", "match"), [({"Env": ["=x"]}, "environment"), ({"WorkingDir": "tmp"}, "absolute path")])
+@pytest.mark.parametrize(
+    ("asked", "match"), [({"Env": ["=x"]}, "environment"), ({"WorkingDir": "tmp"}, "absolute path")]
+)
 def test_bad_configurations(asked: Json, match: str) -> None:
     with pytest.raises(InvalidArgument, match=match):
         merging.config({"Cmd": ["x"]} | asked, {}, ID)
@@ -134,7 +136,10 @@ def port(number: int, host: int = 0, **more: Any) -> PortBinding:
         ({"80": [{}]}, [port(80)]),
         ({"80/tcp": []}, []),
         ({"80/tcp": None}, []),
-        ({"53/udp": [{"HostIp": "127.0.0.1", "HostPort": "5353"}]}, [port(53, 5353, protocol="udp", host_ip="127.0.0.1")]),
+        (
+            {"53/udp": [{"HostIp": "127.0.0.1", "HostPort": "5353"}]},
+            [port(53, 5353, protocol="udp", host_ip="127.0.0.1")],
+        ),
         ({"80/tcp": [{"HostPort": "8000-8010"}]}, [port(80, 8000, host_port_end=8010)]),
         ({"80/tcp": [{"HostIp": "[::1]", "HostPort": "1"}]}, [port(80, 1, host_ip="::1")]),
         ({"80-81/tcp": [{"HostPort": "90-91"}]}, [port(80, 90), port(81, 91)]),
@@ -290,7 +295,12 @@ def test_a_mac_of_the_old_kind_goes_to_the_first_network() -> None:
     [
         ("nosuch", {}, NotFound, "network nosuch not found"),
         ("bridge", {"bridge": {"Aliases": ["x"]}}, InvalidArgument, "network-scoped alias is supported only for"),
-        ("bridge", {"bridge": {"IPAMConfig": {"IPv4Address": "1.2.3.4"}}}, InvalidArgument, "user defined networks only"),
+        (
+            "bridge",
+            {"bridge": {"IPAMConfig": {"IPv4Address": "1.2.3.4"}}},
+            InvalidArgument,
+            "user defined networks only",
+        ),
         ("front", {"front": {"IPAMConfig": {"IPv4Address": "1.2.3"}}}, InvalidArgument, "invalid IPv4 address: 1.2.3"),
         ("front", {"front": {"IPAMConfig": {"IPv6Address": "1.2.3.4"}}}, InvalidArgument, "invalid IPv6 address"),
         ("front", {"front": {"MacAddress": "02:00"}}, InvalidArgument, "invalid MAC address: 02:00"),
@@ -382,5 +392,3 @@ def test_prune_refuses_unknown_filters() -> None:
     pruning.check({"label": ["a"], "until": ["1h"]})
     with pytest.raises(InvalidArgument, match="invalid filter 'colour'"):
         pruning.check({"colour": ["red"]})
-
-

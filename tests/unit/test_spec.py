@@ -158,6 +158,17 @@ def test_limits_that_the_host_lacks_are_left_out_with_a_warning() -> None:
     ]
 
 
+def test_throttles_need_device_numbers() -> None:
+    entry: Json = {"Path": "/dev/vda", "Rate": 1000}
+    with pytest.raises(InvalidArgument, match="cannot throttle /dev/vda"):
+        spec(host={"BlkioDeviceReadBps": [entry]})
+    found = spec(host={"BlkioDeviceReadBps": [entry | {"Major": 254, "Minor": 0}], "BlkioWeight": 300})
+    assert found["linux"]["resources"]["blockIO"] == {
+        "weight": 300,
+        "throttleReadBpsDevice": [{"major": 254, "minor": 0, "rate": 1000}],
+    }
+
+
 @pytest.mark.parametrize(
     ("host", "message"),
     [

@@ -114,10 +114,10 @@ def info(machine: Machine, facts: Facts) -> Json:
     }
 
 
-def disk_usage(images: Sequence[Json], containers: Sequence[Json], volumes: Sequence[Json]) -> Json:
-    """GET /system/df."""
+def disk_usage(layers: int, images: Sequence[Json], containers: Sequence[Json], volumes: Sequence[Json]) -> Json:
+    """GET /system/df. `layers` is the size of all layers in bytes, each counted once."""
     return {
-        "LayersSize": sum(int(image.get("Size") or 0) for image in images),
+        "LayersSize": layers,
         "Images": list(images),
         "Containers": list(containers),
         "Volumes": list(volumes),

@@ -1,0 +1,43 @@
+"""`--iptables=false`: a firewall backend that writes no rule into the host's tables.
+
+What a sandbox needs inside of itself, the way to the embedded name server, is still made: it is nobody's business but
+ours. Wraps a real backend; decides nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from netpy.diff import Change, State
+from netpy.kernel.netfilter import Backend
+from netpy.objects import AllowPort, Isolate, KernelObject, Masquerade, Publish
+
+
+class Unfiltered:
+    """Obeys `netpy.kernel.netfilter.Backend`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.name = backend.name
+        self._backend = backend
+        backend.clean()
+
+    def lower(self, state: Iterable[object]) -> State:
+        return self._backend.lower(o for o in state if not isinstance(o, Isolate | Masquerade | AllowPort | Publish))
+
+    def handles(self, obj: KernelObject) -> bool:
+        return self._backend.handles(obj)
+
+    def observe(self, like: State) -> State:
+        return self._backend.observe(like)
+
+    def owned(self) -> State:
+        return self._backend.owned()
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        self._backend.apply(changes)
+
+    def clean(self) -> None:
+        self._backend.clean()
+
+    def close(self) -> None:
+        self._backend.close()

@@ -1,0 +1,264 @@
+"""What goes wrong: any change refused, the name server or the store failing, drivers that ask somebody outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import pytest
+
+from netpy.diff import Change, State
+from netpy.drivers import Defaults
+from netpy.drivers.bridge import BridgeDriver
+from netpy.errors import (
+    ApplyError,
+    KernelError,
+    NetpyError,
+)
+from netpy.kernel.memory import MemoryKernel
+from netpy.model import Endpoint, Network, NetworkSpec, Sandbox, SubnetSpec
+from netpy.objects import Publish, Veth
+from netpy.store import Store
+from netpy.testing import Machine
+from tests.unit.controller_lab import (
+    PORTS,
+    busy_machine,
+    create,
+    join,
+    take_over,
+    web,
+)
+
+OPERATIONS = [take_over, join, create]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_any_refused_change_leaves_the_world_as_it_was(operation: Callable[[Machine], None]):
+    number = 0
+    while True:
+        number += 1
+        m = busy_machine()
+        before = m.snapshot()
+        m.kernel.fail_at = number
+        try:
+            operation(m)
+        except ApplyError as error:
+            assert "fault injected" in str(error)
+            assert error.left_behind == ()
+            assert m.snapshot() == before
+            assert m.controller.check() == []
+            operation(m)
+        else:
+            break
+        assert m.controller.check() == []
+    assert number > 8
+
+
+@pytest.mark.parametrize("operation", [take_over, join])
+@pytest.mark.parametrize("call", ["open", "update"])
+def test_a_failing_name_server_leaves_the_world_as_it_was(operation: Callable[[Machine], None], call: str):
+    m = busy_machine()
+    before = m.snapshot()
+    m.names.fail = {call}
+    with pytest.raises(KernelError, match=f"name server: {call} refused"):
+        operation(m)
+    m.names.fail = set()
+    assert m.snapshot() == before
+
+
+class FailingStore(Store):
+    """Refuses the n-th write from now on, once."""
+
+    fail_at = 0
+
+    def transaction(self):
+        self._count_down()
+        return super().transaction()
+
+    def put(self, kind, id, body):
+        self._count_down()
+        super().put(kind, id, body)
+
+    def _count_down(self):
+        if self.fail_at:
+            self.fail_at -= 1
+            if not self.fail_at:
+                raise KernelError("writing the store: disk full")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_full_disk_leaves_the_world_as_it_was(operation: Callable[[Machine], None], number: int):
+    store = FailingStore(":memory:")
+    m = Machine(store=store)
+    m.controller.ensure_predefined()
+    for name in ("a", "b", "c"):
+        m.controller.create_network(NetworkSpec(name=name))
+    m.controller.attach(m.sandbox(1), [("a", web(ports=PORTS))])
+    m.sandbox(2)
+    before = m.snapshot()
+    store.fail_at = number
+    with pytest.raises(KernelError, match="disk full"):
+        operation(m)
+    assert m.snapshot() == before
+    operation(m)
+    assert m.controller.check() == []
+
+
+def test_what_cannot_be_undone_is_named():
+    m = busy_machine()
+
+    class Stubborn(MemoryKernel):
+        def _make(self, change: Change) -> None:
+            if change.key.kind == "publish":
+                raise KernelError("refused")
+            if change.key.kind == "veth" and type(change).__name__ == "Delete":
+                raise KernelError("stuck")
+            super()._make(change)
+
+    m.kernel.__class__ = Stubborn
+    with pytest.raises(ApplyError, match=r"publish .*: refused") as caught:
+        join(m)
+    assert len(caught.value.left_behind) == 2
+    assert all("stuck" in line for line in caught.value.left_behind)
+    m.kernel.__class__ = MemoryKernel
+    assert [line.split(":")[1] for line in m.controller.check()] == [" unexpected", " unexpected"]
+    assert len(m.controller.repair()) == 2
+    assert m.controller.check() == []
+
+
+# ---- detach and removal never stop -----------------------------------------------------------------------------------
+
+
+def test_a_detach_goes_on_after_any_failure():
+    for number in range(1, 12):
+        m = busy_machine()
+        m.kernel.fail_at = number
+        try:
+            m.controller.detach(m.sandbox(1).id)
+        except* ApplyError as errors:
+            assert "fault injected" in str(errors.exceptions[0])
+        m.kernel.fail_at = 0
+        assert m.controller.endpoints() == []
+        assert m.kernel.held == set()
+        assert m.names.snapshot() == ({}, {}, {})
+        m.controller.repair()
+        assert m.controller.check() == []
+        assert not [obj for obj in m.kernel.objects.values() if isinstance(obj, Veth | Publish)]
+
+
+def test_a_detach_goes_on_when_the_name_server_is_gone():
+    m = busy_machine()
+    m.names.fail = {"update", "close"}
+    with pytest.raises(ExceptionGroup) as caught:
+        m.controller.detach(m.sandbox(1).id)
+    assert len(caught.value.exceptions) == 2
+    assert m.controller.endpoints() == []
+    assert m.kernel.held == set()
+
+
+def test_a_removal_goes_on_after_any_failure():
+    for number in range(1, 8):
+        m = busy_machine()
+        m.kernel.fail_at = number
+        try:
+            m.controller.remove_network("b")
+        except* ApplyError as errors:
+            assert "fault injected" in str(errors.exceptions[0])
+        m.kernel.fail_at = 0
+        assert [network.name for network in m.controller.networks()] == ["bridge", "host", "none", "a", "c"]
+        m.controller.repair()
+        assert m.controller.check() == []
+
+
+def test_a_namespace_that_is_gone_is_no_failure():
+    m = busy_machine()
+    m.kernel.delete_netns(m.sandbox(1).netns)
+    m.controller.detach(m.sandbox(1).id)
+    assert m.controller.check() == []
+    assert m.kernel.held == set()
+
+
+# ---- drivers that ask somebody outside -------------------------------------------------------------------------------
+
+
+class Leasing(BridgeDriver):
+    """Asks for a lease, which is noted; `refuse` makes it fail."""
+
+    name = "leasing"
+
+    def __init__(self, defaults: Defaults) -> None:
+        super().__init__(defaults)
+        self.leased: set[str] = set()
+        self.refuse = False
+
+    def acquire(self, network: Network, endpoint: Endpoint) -> Mapping[str, str]:
+        if self.refuse:
+            raise KernelError("no lease to be had")
+        self.leased.add(endpoint.id)
+        return {"lease": endpoint.id[:4]}
+
+    def release(self, network: Network, endpoint: Endpoint) -> None:
+        self.leased.discard(endpoint.id)
+
+
+def leasing_machine() -> tuple[Machine, Leasing]:
+    driver = Leasing(Defaults())
+    m = Machine(plugins={"leasing": lambda defaults: driver})
+    m.controller.create_network(NetworkSpec(name="l", driver="leasing"))
+    m.sandbox(1)
+    return m, driver
+
+
+def test_what_is_acquired_is_stored_and_released():
+    m, driver = leasing_machine()
+    (endpoint,) = m.controller.attach(m.sandbox(1), [("l", web())])
+    assert endpoint.facts == {"lease": endpoint.id[:4]}
+    assert driver.leased == {endpoint.id}
+    assert m.restart().endpoints() == [endpoint]
+    m.controller.detach(m.sandbox(1).id)
+    assert driver.leased == set()
+
+
+def test_what_is_acquired_is_released_after_a_failure_or_a_death():
+    m, driver = leasing_machine()
+    before = m.snapshot()
+    m.kernel.fail_at = 1
+    with pytest.raises(ApplyError):
+        m.controller.attach(m.sandbox(1), [("l", web())])
+    assert driver.leased == set()
+    driver.refuse = True
+    with pytest.raises(NetpyError, match="no lease to be had"):
+        m.controller.attach(m.sandbox(1), [("l", web())])
+    assert m.snapshot() == before
+    driver.refuse = False
+    m.controller.attach(m.sandbox(1), [("l", web())])
+    m.restart().reconcile(lambda sandbox: False)
+    assert driver.leased == set()
+
+
+def test_a_driver_that_is_gone_does_not_keep_the_daemon_down(caplog: pytest.LogCaptureFixture):
+    m, _ = leasing_machine()
+    m.controller.attach(m.sandbox(1), [("l", web())])
+    m.plugins = {}
+    m.restart().reconcile(lambda sandbox: True)
+    m.controller.ensure_predefined()
+    assert 'plugin "leasing" not found' in caplog.text
+    assert m.controller.create_network(NetworkSpec(name="other"))
+    with pytest.raises(ExceptionGroup, match="detaching web"):
+        m.controller.detach(m.sandbox(1).id)
+    assert m.controller.endpoints() == []
+    with pytest.raises(ExceptionGroup, match="removing network l"):
+        m.controller.remove_network("l")
+    assert "l" not in {network.name for network in m.controller.networks()}
+
+
+def test_wanted_state_is_a_value():
+    driver = BridgeDriver(Defaults())
+    network = Network(id="ab" * 32, spec=NetworkSpec(name="n", subnets=(SubnetSpec(subnet="10.9.0.0/24"),)))
+    state: State = driver.network_state(network)
+    assert state == driver.network_state(replace(network))
+    assert (
+        driver.endpoint_state(network, Endpoint(id="e", network_id="n", sandbox=Sandbox(id="s", netns=""), spec=web()))
+        == frozenset()
+    )

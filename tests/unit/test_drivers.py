@@ -1,0 +1,32 @@
+"""The built-in drivers pass the suite that every driver passes."""
+
+from __future__ import annotations
+
+from netpy.drivers import Defaults, Driver
+from netpy.drivers.bridge import BridgeDriver
+from netpy.drivers.special import HostDriver, NullDriver
+from netpy.model import NetworkSpec
+from netpy.testing import DriverContract
+
+
+class TestBridge(DriverContract):
+    def driver(self) -> Driver:
+        return BridgeDriver(Defaults())
+
+
+class TestInternalBridge(DriverContract):
+    def driver(self) -> Driver:
+        return BridgeDriver(Defaults(icc=False, direct_routing=True))
+
+    def spec(self) -> NetworkSpec:
+        return NetworkSpec(name="contract", internal=True, options={"com.docker.network.bridge.name": "inside"})
+
+
+class TestHost(DriverContract):
+    def driver(self) -> Driver:
+        return HostDriver(Defaults())
+
+
+class TestNull(DriverContract):
+    def driver(self) -> Driver:
+        return NullDriver(Defaults())
