@@ -44,7 +44,7 @@ def listen(path: Path, group: str) -> socket.socket:
     before = os.umask(0o117)
     try:
         made.bind(str(path))
-        os.chown(path, 0, _group_id(group))
+        os.chown(path, -1, _group_id(group))
         made.listen(BACKLOG)
     except OSError as error:
         made.close()
@@ -103,4 +103,4 @@ def _group_id(name: str) -> int:
             return grp.getgrnam(candidate).gr_gid
     if name:
         logger.warning("could not change group of the socket to %s: group %s not found", name, name)
-    return 0
+    return -1

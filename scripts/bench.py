@@ -1,7 +1,7 @@
 """Times the same command lines on netpy and on Docker, each on a private daemon in a network namespace of its own.
 
-Rounds are interleaved, so that drift of the machine hits all alike. Prints medians in milliseconds and their ratio; a peer that is
-not installed is left out. The figures hold for one machine and one run: compare ratios.
+Rounds are interleaved, so that drift of the machine hits all alike. Prints medians in milliseconds and their ratio; a
+peer that is not installed is left out. The figures hold for one machine and one run: compare ratios.
 """
 
 from __future__ import annotations

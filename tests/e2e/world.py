@@ -71,6 +71,10 @@ class World:
             ["nsenter", f"--net={where}", *command], check=check, capture_output=True, text=True, timeout=60, **options
         )
 
+    def start(self, where: str, *command: str) -> subprocess.Popen[str]:
+        """Start a command in one of the namespaces; its output is to be read."""
+        return subprocess.Popen(["nsenter", f"--net={where}", *command], stdout=subprocess.PIPE, text=True)
+
     def close(self) -> None:
         for path in (self.host, self.outside):
             netns.delete(path)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.refusal import StartRefused
-from engine.streams import Session
+from engine.streams import Frame, Session
 from netpy.errors import Conflict, InvalidArgument, NetpyError, NotFound
 from netpy.model import NetworkSpec, SubnetSpec
 from tests.unit.container_lab import Lab
@@ -556,13 +556,15 @@ def test_exec(lab: Lab) -> None:
     identity = lab.containers.exec_create("web", {"Cmd": ["sh", "-c", "x"], "AttachStdout": True})
     assert lab.containers.exec_inspect(identity)["Running"] is False
     session = lab.containers.exec_start(identity, tty=False, detach=False)
-    assert session is not None and read_all(session) == [b"out\n", b"err\n"]
+    assert session is not None
+    assert session.read() == Frame(1, b"out\n")
     assert lab.containers.exec_inspect(identity)["Running"] is True
     assert lab.containers.exec_ids(lab.containers.get("web")) == [identity]
     lab.containers.exec_resize(identity, 30, 100)
     assert lab.runtime.execs[0].size == (30, 100)
     lab.runtime.execs[0].finish.set()
-    until(lambda: lab.containers.exec_inspect(identity)["ExitCode"] == 4)
+    assert read_all(session) == [b"err\n"]
+    assert lab.containers.exec_inspect(identity)["ExitCode"] == 4
     assert lab.containers.exec_inspect(identity)["ProcessConfig"]["arguments"] == ["-c", "x"]
     with pytest.raises(Conflict):
         lab.containers.exec_start(identity, tty=False, detach=False)
