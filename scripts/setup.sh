@@ -26,9 +26,10 @@ install_missing() { # install_missing command:package… — asks apt only for w
 }
 
 ensure_venv() { # ensure_venv [extra] — .venv with this project and its dependencies, made anew when pyproject changes
-    local want stamp=.venv/.made-from
+    local want have stamp=.venv/.made-from
     want=$(cksum <pyproject.toml)${1:+ $1}
-    if [ -x .venv/bin/python ] && [ "$(cat $stamp 2>/dev/null)" = "$want" ]; then return; fi
+    have=$(cat $stamp 2>/dev/null || true)
+    if [ -x .venv/bin/python ] && [[ "$have" == "$want"* ]]; then return; fi
     if ! python3 -c 'import venv, ensurepip' 2>/dev/null || ! command -v gcc >/dev/null; then
         # python-iptables comes as source and is compiled against Python's headers.
         install_missing no-venv:python3-venv gcc:gcc no-headers:python3-dev no-headers:libc6-dev

@@ -15,9 +15,10 @@ from typing import Literal, Protocol
 
 from netpy.diff import Change, State
 from netpy.errors import NetpyError, Unsupported
-from netpy.kernel import libnftables, xtables
-from netpy.kernel.nftables import Nftables
-from netpy.kernel.xtables import Xtables
+from netpy.kernel.nft import library
+from netpy.kernel.nft.backend import Nftables
+from netpy.kernel.xt import backend as xtables
+from netpy.kernel.xt.backend import Xtables
 from netpy.objects import KernelObject
 
 Choice = Literal["auto", "iptables", "nftables"]
@@ -65,7 +66,7 @@ def choose(requested: Choice, instance: str) -> Backend:
         others = (Xtables,)
     else:
         chosen = Xtables(instance)
-        others = (Nftables,) if libnftables.installed() else ()
+        others = (Nftables,) if library.installed() else ()
     for other in others:
         try:
             # Not `clean`: passages through iptables-nft are made by both, and are not to vanish at each start.
@@ -78,7 +79,7 @@ def choose(requested: Choice, instance: str) -> Backend:
 
 def _nftables_fits() -> bool:
     try:
-        libnftables.probe()
+        library.probe()
     except Unsupported as error:
         logger.info("firewall backend: %s; trying iptables", error)
         return False

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from netpy.diff import Change, Delete
 from netpy.errors import NetpyError
 from netpy.firewall.rules import MARK, Passage
-from netpy.kernel.nfnetlink import Reader
-from netpy.kernel.xtworker import TableEdits, Worker
+from netpy.kernel.nft.lookup import Reader
+from netpy.kernel.xt.client import TableEdits, Worker
 from netpy.model import Family
 
 _TABLE: dict[Family, str] = {4: "ip", 6: "ip6"}

@@ -9,8 +9,8 @@ from pathlib import Path
 from netpy.diff import State, diff
 from netpy.kernel import netns
 from netpy.kernel.netfilter import Backend
-from netpy.kernel.nftables import Nftables
-from netpy.kernel.xtables import Xtables
+from netpy.kernel.nft.backend import Nftables
+from netpy.kernel.xt.backend import Xtables
 from netpy.objects import Isolate, Masquerade, Publish
 
 BACKENDS: dict[str, Callable[[str], Backend]] = {"nftables": Nftables, "iptables": Xtables}

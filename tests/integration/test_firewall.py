@@ -14,8 +14,8 @@ import pytest
 from netpy.diff import Plan, diff
 from netpy.kernel import netns
 from netpy.kernel.netfilter import Backend
-from netpy.kernel.nftables import Nftables
-from netpy.kernel.xtables import Xtables
+from netpy.kernel.nft.backend import Nftables
+from netpy.kernel.xt.backend import Xtables
 from netpy.objects import AllowPort, Isolate, Masquerade, Publish
 from tests.integration.firewall_lab import FAR, HOST, LOOPBACK, NETWORKS, OUT, Lab, address, lab, subnet
 

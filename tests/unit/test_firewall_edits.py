@@ -7,8 +7,8 @@ from dataclasses import replace
 from netpy.diff import Create, Delete, Update
 from netpy.firewall import iptables
 from netpy.firewall.rules import Chain, Hook, Skeleton, chain, tag
-from netpy.kernel.xtedits import TABLES, chain_seen, dismantling, skeleton_seen, table_edits
-from netpy.kernel.xtworker import ChainRules
+from netpy.kernel.xt.client import ChainRules
+from netpy.kernel.xt.edits import TABLES, chain_seen, dismantling, skeleton_seen, table_edits
 
 FRAME = iptables.skeleton("netpy", 4)
 PORTS = chain(

@@ -1,6 +1,6 @@
 """The daemon's end of the x_tables worker: starts it when it is first needed, asks it, starts it again when it died.
 
-The worker (`netpy.kernel.xtables_worker`) works in the namespace in which this object was made, whoever uses it.
+The worker (`netpy.kernel.xt.worker`) works in the namespace in which this object was made, whoever uses it.
 Starting it costs 150 ms, a request 1 ms or so. Thread-safe: one request at a time.
 """
 
@@ -173,7 +173,7 @@ class _Process:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "netpy.kernel.xtables_worker", str(theirs.fileno())],
+                [sys.executable, "-m", "netpy.kernel.xt.worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), self._namespace),

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 
 from netpy.diff import Change, Delete
 from netpy.firewall.rules import Passage
-from netpy.kernel import libnftables, passages
-from netpy.kernel.libnftables import Context
-from netpy.kernel.nfnetlink import Reader
+from netpy.kernel import passages
+from netpy.kernel.nft import library
+from netpy.kernel.nft.library import Context
+from netpy.kernel.nft.lookup import Reader
 
 
 class Foreign:
@@ -20,7 +21,7 @@ class Foreign:
 
     def __init__(self, instance: str) -> None:
         self._instance = instance
-        self._context = Context() if libnftables.installed() else None
+        self._context = Context() if library.installed() else None
         self._reader = Reader()
 
     def present(self, wanted: Iterable[Passage]) -> list[Passage]:

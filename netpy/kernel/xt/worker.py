@@ -1,6 +1,6 @@
 # pyright: basic
-"""The process that runs python-iptables: reads and edits legacy x_tables for `netpy.kernel.xtables`, one request at a
-time.
+"""The process that runs python-iptables: reads and edits legacy x_tables for `netpy.kernel.xt.backend`, one request at
+a time.
 
 A process of its own, because the library redirects file descriptor 1 of the whole process while it works, crashes
 when two threads are in it, and takes no lock. Here it has one thread at work, and serves one family (libxtables loads

@@ -1,7 +1,7 @@
 """The nftables backend: carries out what `netpy.firewall.nft` compiles, and looks at what is there.
 
 Writing goes through libnftables, in one transaction per namespace and batch; looking goes by key through a socket of
-our own (`netpy.kernel.nfnetlink`), so that neither ever reads the table back. Costs do not depend on how many ports
+our own (`netpy.kernel.nft.lookup`), so that neither ever reads the table back. Costs do not depend on how many ports
 are published.
 
 Drift. On every look at anything of ours the table itself is looked at too: its chains and where they are hooked, its
@@ -26,10 +26,11 @@ from netpy.diff import Change, Create, Delete, Plan, State, Update
 from netpy.errors import KernelError, NetpyError, NotFound
 from netpy.firewall import nft
 from netpy.firewall.rules import Element, Opening, Passage, Ruleset, inner
-from netpy.kernel import nftscript, nftshape, passages
-from netpy.kernel.libnftables import Context, Refused
+from netpy.kernel import passages
 from netpy.kernel.netns import run_in
-from netpy.kernel.nfnetlink import Reader
+from netpy.kernel.nft import script, shape
+from netpy.kernel.nft.library import Context, Refused
+from netpy.kernel.nft.lookup import Reader
 from netpy.objects import KernelObject
 
 T = TypeVar("T")
@@ -105,7 +106,7 @@ class Nftables:
     def clean_own(self) -> None:
         """Remove what only this backend makes: the table, and passages in the legacy tables."""
         self._legacy.clean()
-        self._inside("", lambda session: _run(session, nftshape.removal(session.reader, self._base)))
+        self._inside("", lambda session: _run(session, shape.removal(session.reader, self._base)))
 
     def close(self) -> None:
         with self._lock:
@@ -129,7 +130,7 @@ class Nftables:
         for obj in wanted:
             match inner(obj):
                 case Ruleset() as table:
-                    seen = nftshape.observe(session.reader, table)
+                    seen = shape.observe(session.reader, table)
                     found |= {seen} if seen else set()
                 case Element() as element:
                     elements[element.table, element.container].append(obj)  # pyright: ignore[reportArgumentType]
@@ -147,15 +148,15 @@ class Nftables:
     def _present(
         self, reader: Reader, container: str, group: Sequence[Element | Opening]
     ) -> Iterator[Element | Opening]:
-        wanted = [nftscript.element(obj) for obj in group]
+        wanted = [script.element(obj) for obj in group]
         keys = [element.fields for element in wanted]
         answers = reader.values("inet", wanted[0].table, self._base.set_named(container), keys)
         for obj, answer in zip(group, answers, strict=True):
             if answer is not None:
-                yield nftscript.with_value(obj, answer[1])
+                yield script.with_value(obj, answer[1])
 
     def _everything(self, session: Session) -> set[KernelObject]:
-        table = nftshape.observe(session.reader, self._base)
+        table = shape.observe(session.reader, self._base)
         found: set[KernelObject] = {table} if table else set()
         for container in self._base.sets if table else ():
             for fields, value in session.reader.dump("inet", self._base.table, container):
@@ -183,14 +184,14 @@ class Nftables:
 
     def _transact(self, session: Session, changes: Sequence[Change]) -> None:
         """One transaction. Refused, it is tried once more without what is there, or gone, already."""
-        script = nftscript.commands(session.reader, changes, self._base)
+        commands = script.commands(session.reader, changes, self._base)
         try:
-            _run(session, script)
+            _run(session, commands)
         except Refused as error:
             settled = list(self._unsettled(session.reader, changes))
             if settled == list(changes):
                 raise KernelError(f"nftables refused: {error}") from error
-            again = nftscript.commands(session.reader, settled, self._base)
+            again = script.commands(session.reader, settled, self._base)
             try:
                 _run(session, again)
             except Refused as second:
@@ -203,7 +204,7 @@ class Nftables:
             if not isinstance(inner(obj), Element):
                 yield change
                 continue
-            there = next(self._present(reader, nftscript.element(obj).container, [obj]), None)  # pyright: ignore[reportArgumentType]
+            there = next(self._present(reader, script.element(obj).container, [obj]), None)  # pyright: ignore[reportArgumentType]
             match change:
                 case Delete():
                     if there is not None:
@@ -217,7 +218,7 @@ class Nftables:
     def _retire(self, session: Session, table: Ruleset) -> None:
         """Remove a table that several share, if none of them is left."""
         if table.anchor and not session.reader.dump(table.family, table.table, table.set_named(table.anchor)):
-            _run(session, nftshape.removal(session.reader, table))
+            _run(session, shape.removal(session.reader, table))
 
     def _take_back(self, made: Sequence[Change]) -> None:
         try:
@@ -227,9 +228,9 @@ class Nftables:
             logger.warning("cannot take back firewall changes after a failure: %s", error)
 
 
-def _run(session: Session, script: Sequence[str]) -> None:
-    if script:
-        session.context.run(script)
+def _run(session: Session, commands: Sequence[str]) -> None:
+    if commands:
+        session.context.run(commands)
 
 
 def _by_netns(state: State) -> list[tuple[str, list[KernelObject]]]:

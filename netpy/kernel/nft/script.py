@@ -14,8 +14,9 @@ from netpy.diff import Change, Create, Delete, Update
 from netpy.errors import KernelError
 from netpy.firewall import nft
 from netpy.firewall.rules import Element, Opening, Passage, Ruleset, inner
-from netpy.kernel import nftshape, passages
-from netpy.kernel.nfnetlink import Reader
+from netpy.kernel import passages
+from netpy.kernel.nft import shape
+from netpy.kernel.nft.lookup import Reader
 from netpy.objects import KernelObject
 
 
@@ -69,9 +70,9 @@ def _steps(reader: Reader, change: Change, base: Ruleset) -> Iterator[_Step]:
 def _table(reader: Reader, change: Change, table: Ruleset) -> list[str]:
     if isinstance(change, Delete):
         # One that is shared goes after the transaction, if nothing is left in it.
-        return [] if table.anchor or nftshape.observe(reader, table) is None else nftshape.removal(reader, table)
+        return [] if table.anchor or shape.observe(reader, table) is None else shape.removal(reader, table)
     # What a roll-back would bring back is the damage that was mended: it stays mended.
-    return [] if table.fault else nftshape.mending(reader, table)
+    return [] if table.fault else shape.mending(reader, table)
 
 
 def _element_steps(change: Change, base: Ruleset) -> Iterator[_Step]:

@@ -1,7 +1,7 @@
 """What chains are, compared with what they should be, and the edits that make the difference. Pure.
 
 Reads nothing and runs nothing: it is given what the worker saw, and returns what to tell it (see
-`netpy.kernel.xtables_worker`).
+`netpy.kernel.xt.worker`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from netpy.diff import Change, Create, Delete, Update
 from netpy.firewall.rules import Chain, Hook, Skeleton, inner, tag
-from netpy.kernel.xtworker import ChainRules, TableEdits
+from netpy.kernel.xt.client import ChainRules, TableEdits
 from netpy.model import Family
 
 TABLES = ("filter", "mangle", "nat")

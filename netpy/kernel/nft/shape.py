@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from netpy.firewall import nft
 from netpy.firewall.rules import BaseChain, Ruleset
-from netpy.kernel.nfnetlink import HOOKS, ChainSeen, Reader, width
+from netpy.kernel.nft.lookup import HOOKS, ChainSeen, Reader, width
 
 
 @dataclass(frozen=True, slots=True)

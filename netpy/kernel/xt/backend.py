@@ -24,10 +24,10 @@ from netpy.diff import Change, Delete, Plan, State
 from netpy.errors import NetpyError, NotFound
 from netpy.firewall import iptables
 from netpy.firewall.rules import Chain, Opening, Passage, Skeleton, inner
-from netpy.kernel import xtedits
-from netpy.kernel.xtbridge import Foreign
-from netpy.kernel.xtedits import TABLES
-from netpy.kernel.xtworker import ChainRules, Wanted, Worker
+from netpy.kernel.xt import edits
+from netpy.kernel.xt.client import ChainRules, Wanted, Worker
+from netpy.kernel.xt.edits import TABLES
+from netpy.kernel.xt.foreign import Foreign
 from netpy.model import Family
 from netpy.objects import KernelObject
 
@@ -119,10 +119,10 @@ class Xtables:
         for obj in ours:
             match inner(obj):
                 case Skeleton() as frame:
-                    there = xtedits.skeleton_seen(frame, seen)
+                    there = edits.skeleton_seen(frame, seen)
                     found |= {there} if there else set()
                 case Chain() as chain:
-                    real = xtedits.chain_seen(chain, seen[chain.family, chain.table])
+                    real = edits.chain_seen(chain, seen[chain.family, chain.table])
                     if real:
                         found.add(Opening(of=real) if isinstance(obj, Opening) else real)
                 case _:
@@ -152,7 +152,7 @@ class Xtables:
         wanted: list[Wanted] = [(family, table, None) for table in TABLES]
         tables = dict(zip(TABLES, self._worker.read("", wanted), strict=True))
         frame = iptables.skeleton(self._instance, family)
-        there = xtedits.skeleton_seen(frame, {(family, table): chains for table, chains in tables.items()})
+        there = edits.skeleton_seen(frame, {(family, table): chains for table, chains in tables.items()})
         found: set[KernelObject] = {there} if there else set()
         for table, chains in tables.items():
             for name, rules in chains.items():
@@ -168,13 +168,13 @@ class Xtables:
     def _change(self, path: str, changes: Sequence[Change]) -> None:
         foreign = [change for change in changes if isinstance(_object(change), Passage)]
         ours = [change for change in changes if not isinstance(_object(change), Passage)]
-        edits = xtedits.table_edits(ours, self._rooms)
-        if edits:
-            self._worker.write(path, edits)
+        wanted = edits.table_edits(ours, self._rooms)
+        if wanted:
+            self._worker.write(path, wanted)
         try:
             self._foreign.apply(foreign)
         except NetpyError:
-            undo = xtedits.table_edits(list(Plan(tuple(ours)).undo()), self._rooms)
+            undo = edits.table_edits(list(Plan(tuple(ours)).undo()), self._rooms)
             if undo:
                 self._worker.write(path, undo)
             raise
@@ -190,7 +190,7 @@ class Xtables:
             return
         users = [each for each in frame.frames if each.user]
         kept = {each.name for each in users if seen[frame.family, each.table].get(each.name, _EMPTY).rules}
-        self._worker.write(path, xtedits.dismantling(frame, kept))
+        self._worker.write(path, edits.dismantling(frame, kept))
 
     def _take_back(self, made: Sequence[Change]) -> None:
         try:
