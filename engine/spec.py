@@ -99,7 +99,8 @@ def oci_spec(request: SpecRequest) -> Json:
         "mounts": mounts.combined(_kernel_mounts(request), [*_init_mount(request), *all_mounts]),
         "linux": _linux(request, all_mounts),
     }
-    if request.config.get("StdinOnce"):
+    # A terminal stays: whoever detaches from it wants to come back.
+    if request.config.get("StdinOnce") and not request.config.get("Tty"):
         spec["annotations"] = {STDIN_ONCE: "true"}
     if _namespace(request, "uts") != "host":
         spec["hostname"] = request.hostname or request.id[:12]

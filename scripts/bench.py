@@ -28,6 +28,7 @@ class Peer:
 
     name: str
     client: list[str]
+    address: str
     daemon: list[str]
     data: Path
     process: subprocess.Popen[bytes] | None = None
@@ -52,6 +53,7 @@ class Peer:
     def call(self, *arguments: str, check: bool = True, stdin: object = subprocess.DEVNULL) -> int:
         return subprocess.run(
             [*self.client, *arguments],
+            env={**os.environ, "NETPY_HOST": self.address, "DOCKER_HOST": self.address},
             check=check,
             stdin=stdin,  # pyright: ignore[reportArgumentType]
             stdout=subprocess.DEVNULL,
@@ -110,7 +112,7 @@ def peers() -> list[Peer]:
         root, data = STAGE / name, Path(f"/var/tmp/netpy-bench-{name}")
         address = f"unix://{root}.sock"
         flags = ["--data-root", str(data), "--exec-root", str(root), "-H", address, "--pidfile", f"{root}.pid"]
-        found.append(Peer(name, [client, "-H", address], [*daemon, *flags], data))
+        found.append(Peer(name, [client], address, [*daemon, *flags], data))
     return found
 
 

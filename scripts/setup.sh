@@ -36,6 +36,6 @@ ensure_venv() { # ensure_venv [extra] — .venv with this project and its depend
     fi
     echo "setting up .venv" >&2
     [ -x .venv/bin/python ] || python3 -m venv .venv
-    .venv/bin/python -m pip install -q --disable-pip-version-check -e ".${1:+[$1]}"
+    .venv/bin/python -m pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e ".${1:+[$1]}"
     echo "$want" >$stamp
 }

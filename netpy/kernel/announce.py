@@ -1,34 +1,64 @@
 """Tells the neighbours of an address: gratuitous ARP for IPv4, unsolicited neighbour advertisement for IPv6.
 
 An address that is used again would otherwise stay unreachable until the neighbours' caches have aged. Packets are
-sent from inside the sandbox, once at once and twice later, since the first may fall into a bridge port that is
-not forwarding yet. Equivalent: `arping -U`, `ndsend`.
+sent from inside the sandbox: one at once, and two more, since the first may fall into a bridge port that is not
+forwarding yet. One thread sends for all: closing a packet socket costs the kernel 10 ms, which nobody should wait for.
+Equivalent: `arping -U`, `ndsend`.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
 import socket
 import struct
 import threading
+import time
 from ipaddress import ip_address
 
 from netpy.errors import NetpyError
 from netpy.kernel import Announce, netns
 
 logger = logging.getLogger(__name__)
-REPEAT_AFTER = (1.0, 2.0)  # seconds
+AFTER = (0.0, 1.0, 2.0)  # seconds
 _ALL_NODES = "ff02::1"
 _OVERRIDE = 0x20000000
 
 
-def announce(action: Announce) -> None:
-    """Send now, and again after `REPEAT_AFTER`, from a thread that nobody waits for."""
-    send(action)
-    for delay in REPEAT_AFTER:
-        timer = threading.Timer(delay, send, (action,))
-        timer.daemon = True
-        timer.start()
+class Announcer:
+    """Sends announcements when they are due. Thread-safe; its thread ends when there is nothing left to send."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._due: list[tuple[float, int, Announce]] = []
+        self._count = itertools.count()
+        self._working = False
+
+    def announce(self, action: Announce) -> None:
+        """Send now and again later, without waiting for it."""
+        now = time.monotonic()
+        with self._changed:
+            for delay in AFTER:
+                heapq.heappush(self._due, (now + delay, next(self._count), action))
+            if not self._working:
+                self._working = True
+                threading.Thread(target=self._work, name="announcer", daemon=True).start()
+            self._changed.notify()
+
+    def _work(self) -> None:
+        while (action := self._next()) is not None:
+            send(action)
+
+    def _next(self) -> Announce | None:
+        with self._changed:
+            while self._due:
+                wait = self._due[0][0] - time.monotonic()
+                if wait <= 0:
+                    return heapq.heappop(self._due)[2]
+                self._changed.wait(wait)
+            self._working = False
+            return None
 
 
 def send(action: Announce) -> None:

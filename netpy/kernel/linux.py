@@ -13,7 +13,7 @@ from itertools import groupby
 from netpy.diff import Change, Create, Delete, Plan, State, Update
 from netpy.errors import ApplyError, NetpyError, NotFound
 from netpy.kernel import Action, Announce, FlushConntrack, conntrack, links, netns, survey, sysctl
-from netpy.kernel.announce import announce
+from netpy.kernel.announce import Announcer
 from netpy.kernel.holds import Holds
 from netpy.kernel.netfilter import Backend
 from netpy.kernel.pairs import Pairs
@@ -28,6 +28,7 @@ class LinuxKernel:
         self._backend = backend
         self._instance = instance
         self._pairs = Pairs()
+        self._announcer = Announcer()
         holds = Holds()
         self.hold = holds.hold
         self.release = holds.release
@@ -77,7 +78,7 @@ class LinuxKernel:
         for action in actions:
             match action:
                 case Announce():
-                    announce(action)
+                    self._announcer.announce(action)
                 case FlushConntrack():
                     conntrack.flush(action)
 

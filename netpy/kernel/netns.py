@@ -1,9 +1,10 @@
 """Network namespaces: made, entered, held and let go. The only file that calls setns.
 
 A namespace is known by a path, which a bind mount of its /proc entry keeps alive. Entering one changes the calling
-thread alone, and a thread that fails to come back would do its later work in the wrong place. So nothing here
-ever comes back: each visit has a fresh thread, which ends in the namespace it visited (30 to 80 µs). A socket
-that was opened there belongs to that namespace for good and can be used from any thread.
+thread alone: it goes in, does its work and comes back, which costs 15 µs, where a thread of its own for each visit
+costs up to a millisecond of waiting for the interpreter. A thread that did not come back would do its later work in
+the wrong place, so if the way back fails the process ends, loudly. A socket that was opened inside belongs to that
+namespace for good and can be used from anywhere.
 
 Nothing forks. Equivalent: `ip netns add`, `nsenter --net=PATH`, `ip netns delete`.
 """
@@ -14,17 +15,18 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import logging
 import os
 import socket
 import struct
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TypeVar
 
 from netpy.errors import Conflict, KernelError, NotFound
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 _CLONE_NEWNET = 0x40000000
 _MS_BIND, _MNT_DETACH = 4096, 2
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
@@ -38,7 +40,17 @@ def run_in(path: str, work: Callable[[], T]) -> T:
     """
     if not path:
         return work()
-    return _in_thread(lambda: _enter(path, work))
+    try:
+        there = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotFound(f"network namespace {path} does not exist: {error.strerror}") from error
+    try:
+        with _return_ticket():
+            if _libc.setns(there, _CLONE_NEWNET) != 0:
+                raise _error(f"entering network namespace {path}")
+            return work()
+    finally:
+        os.close(there)
 
 
 def create(path: str) -> None:
@@ -50,7 +62,8 @@ def create(path: str) -> None:
     except FileExistsError:
         raise Conflict(f"network namespace {path} already exists") from None
     try:
-        _in_thread(lambda: _unshare_and_hold(path))
+        with _return_ticket():
+            _unshare_and_hold(path)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
@@ -79,17 +92,17 @@ def exists(path: str) -> bool:
     return True
 
 
-def _enter(path: str, work: Callable[[], T]) -> T:
+@contextlib.contextmanager
+def _return_ticket() -> Generator[None, None, None]:
+    """Remember the calling thread's namespace, and be back in it at the end, whatever happens in between."""
+    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise NotFound(f"network namespace {path} does not exist: {error.strerror}") from error
-    try:
-        if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
-            raise _error(f"entering network namespace {path}")
+        yield
     finally:
-        os.close(descriptor)
-    return work()
+        if _libc.setns(here, _CLONE_NEWNET) != 0:
+            logger.critical("a thread cannot leave a foreign network namespace: %s", _error("setns"))
+            os.abort()
+        os.close(here)
 
 
 def _unshare_and_hold(path: str) -> None:
@@ -103,24 +116,6 @@ def _unshare_and_hold(path: str) -> None:
         fcntl.ioctl(control, _SIOCSIFFLAGS, request)
     if _libc.mount(b"/proc/thread-self/ns/net", path.encode(), None, _MS_BIND, None) != 0:
         raise _error(f"holding network namespace {path}")
-
-
-def _in_thread(work: Callable[[], T]) -> T:
-    results: list[T] = []
-    failures: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=target, name="netns", daemon=True)
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
-    return results[0]
 
 
 def _error(what: str) -> KernelError:

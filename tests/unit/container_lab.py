@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ from netpy.drivers import Defaults as DriverDefaults
 from netpy.drivers.registry import Registry
 from netpy.errors import Conflict, InvalidArgument, NotFound
 from netpy.kernel.memory import MemoryKernel
-from netpy.model import Sandbox
+from netpy.model import NetworkSpec, Sandbox, SubnetSpec
 from netpy.store import Store
 
 
@@ -308,3 +309,38 @@ class Lab:
     def close(self) -> None:
         self.containers.close()
         self.store.close()
+
+
+ALWAYS = {"Name": "always"}
+
+
+def until(condition: Callable[[], object], patience: float = 5.0) -> None:
+    """Wait for something that another thread does."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        threading.Event().wait(0.005)
+
+
+def status(lab: Lab, ref: str) -> str:
+    return lab.containers.get(ref).state.status
+
+
+def network(lab: Lab, name: str, subnet: str = "") -> str:
+    subnets = (SubnetSpec(subnet=subnet),) if subnet else ()
+    return lab.controller.create_network(NetworkSpec(name=name, subnets=subnets)).id
+
+
+def actions(lab: Lab) -> list[str]:
+    stream = lab.events.subscribe(since=0)
+    found: list[str] = []
+    while (event := stream.next(0)) is not None:
+        if event["Type"] == "container":
+            found.append(event["Action"])
+    stream.close()
+    return found
+
+
+def leftovers(lab: Lab) -> list[object]:
+    """What no container should have left on the machine."""
+    return [*lab.mounter.mounted, *lab.runtime.processes, *(lab.kernel.namespaces - {""}), *lab.kernel.held]
