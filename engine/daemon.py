@@ -21,7 +21,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 
-from engine import cgroups, host, listening, rootfs
+from engine import listening
 from engine import settings as configuration
 from engine.containers import Containers
 from engine.containers.files import Defaults as FileDefaults
@@ -34,7 +34,8 @@ from engine.containers.volumes import Volumes
 from engine.containers.waiting import Waiters
 from engine.events import Events
 from engine.images import Images
-from engine.runtime import Runtime
+from engine.runtime import cgroups, host, rootfs
+from engine.runtime.runtime import Runtime
 from engine.runtimes import Runtimes
 from engine.settings import Settings
 from engine.tenancy import Tenancy

@@ -10,8 +10,8 @@ import shutil
 import threading
 from pathlib import Path
 
-from engine.probe import CANDIDATES, probe
-from engine.runtime import Runtime
+from engine.runtime.probe import CANDIDATES, probe
+from engine.runtime.runtime import Runtime
 from netpy.errors import InvalidArgument, Unsupported
 
 

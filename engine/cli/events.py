@@ -13,8 +13,8 @@ from engine.cli.flags import many, text
 from engine.cli.formatting import unescaped
 from engine.cli.inspect import parsed
 from engine.cli.logs import moment
-from engine.cli.template import TemplateError, document
-from engine.cli.template_values import encoded
+from engine.cli.templates.evaluation import TemplateError, document
+from engine.cli.templates.values import encoded
 
 
 @command(

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from engine.cli.command import CommandError
 from engine.cli.rows import header
 from engine.cli.tables import aligned, table
-from engine.cli.template_values import Struct, encoded
+from engine.cli.templates.values import Struct, encoded
 
 if TYPE_CHECKING:
-    from engine.cli.template import Template
+    from engine.cli.templates.evaluation import Template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ def _row(listing: Listing, fields: Mapping[str, str], label: Callable[[str], str
 
 
 def parsed(form: str) -> Template:
-    from engine.cli.template import Template, TemplateError
+    from engine.cli.templates.evaluation import Template, TemplateError
 
     try:
         return Template(form)
@@ -101,7 +101,7 @@ def parsed(form: str) -> Template:
 
 
 def _rendered(template: Template, row: Any) -> str:
-    from engine.cli.template import TemplateError
+    from engine.cli.templates.evaluation import TemplateError
 
     try:
         return template.render(row)

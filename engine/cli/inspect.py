@@ -10,8 +10,8 @@ from typing import Any
 from engine.cli.command import Call, CommandError, command
 from engine.cli.flags import flag, text
 from engine.cli.indent import indented_list
-from engine.cli.template import Template, TemplateError, document
-from engine.cli.template_values import encoded
+from engine.cli.templates.evaluation import Template, TemplateError, document
+from engine.cli.templates.values import encoded
 from engine.client import ApiError, Client
 
 Fetch = Callable[[Client, str], bytes]

@@ -13,8 +13,8 @@ from engine.cli.documents import entries, section
 from engine.cli.flags import flag, text
 from engine.cli.inspect import parsed
 from engine.cli.tables import aligned
-from engine.cli.template import TemplateError, document
-from engine.cli.template_values import encoded
+from engine.cli.templates.evaluation import TemplateError, document
+from engine.cli.templates.values import encoded
 from engine.cli.units import binary_size, short_id, size
 from engine.client import API_VERSION, ClientError
 

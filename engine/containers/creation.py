@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from engine import resources
 from engine.containers import merging, mounts, naming, networking, wiring
 from engine.containers.documents import table
 from engine.containers.files import host_name
@@ -18,6 +17,7 @@ from engine.containers.records import Entry
 from engine.containers.release import CREATING, each, with_phase
 from engine.containers.volumes import ANONYMOUS
 from engine.model import Container, Json
+from engine.oci import resources
 from netpy.errors import InvalidArgument
 from netpy.model import Sandbox
 

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from engine import accounts
 from engine.containers.documents import items
 from engine.containers.parts import ExecProcess, Parts, announce
 from engine.containers.records import Entry, require
 from engine.containers.sessions import AwaitedSession
 from engine.model import Json
-from engine.spec import ExecRequest, exec_process
+from engine.oci.spec import ExecRequest, exec_process
+from engine.runtime import accounts
 from engine.streams import Session
 from netpy.errors import Conflict, InvalidArgument, NetpyError, NotFound
 

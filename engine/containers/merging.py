@@ -13,7 +13,7 @@ from typing import Any
 from engine.containers.documents import items, table
 from engine.lifecycle import restart_policy
 from engine.model import Json
-from engine.spec import MASKED_PATHS, READONLY_PATHS
+from engine.oci.spec import MASKED_PATHS, READONLY_PATHS
 from netpy.errors import Conflict, InvalidArgument
 
 _CONFIG: Mapping[str, Any] = {

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.cgroups import Hierarchy
 from engine.containers.documents import table
 from engine.containers.files import Files
 from engine.containers.merging import Defaults
@@ -21,7 +20,8 @@ from engine.containers.volumes import Volumes
 from engine.containers.waiting import Waiters
 from engine.events import Events
 from engine.model import Container, Json
-from engine.spec import HostFacts
+from engine.oci.spec import HostFacts
+from engine.runtime.cgroups import Hierarchy
 from engine.streams import Session
 from netpy.controller import Controller
 from netpy.kernel import Kernel
@@ -48,7 +48,7 @@ class ExecProcess(Protocol):
 
 
 class Runtime(Protocol):
-    """`engine.runtime.Runtime`, as far as it is used here."""
+    """`engine.runtime.runtime.Runtime`, as far as it is used here."""
 
     def create(self, id: str, bundle: Path, *, log: Path, tty: bool, stdin: bool) -> Process: ...
     def start(self, id: str) -> None: ...
@@ -79,7 +79,7 @@ class Images(Protocol):
 
 
 class Mounter(Protocol):
-    """The module `engine.rootfs`."""
+    """The module `engine.runtime.rootfs`."""
 
     def mount(self, layers: Sequence[Path], upper: Path, work: Path, target: Path) -> None: ...
     def unmount(self, target: Path) -> None: ...

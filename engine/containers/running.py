@@ -19,8 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from engine import accounts, host, lifecycle
-from engine.cgroups import container_path
+from engine import lifecycle
 from engine.containers import wiring
 from engine.containers.documents import items
 from engine.containers.parts import Parts, Process, announce
@@ -28,8 +27,10 @@ from engine.containers.records import Entry, require
 from engine.containers.release import STARTING, release, with_phase
 from engine.containers.volumes import inside
 from engine.model import Container, Json
-from engine.mounts import Mount
-from engine.spec import SpecRequest, oci_spec
+from engine.oci.mounts import Mount
+from engine.oci.spec import SpecRequest, oci_spec
+from engine.runtime import accounts, host
+from engine.runtime.cgroups import container_path
 from netpy.errors import InvalidArgument, NetpyError
 from netpy.model import Endpoint
 

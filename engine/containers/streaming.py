@@ -6,13 +6,13 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from engine import cgroups, logs
 from engine.containers.networking import is_host
 from engine.containers.parts import Parts, announce
 from engine.containers.records import Entry, require
 from engine.containers.sessions import LateSession, Lobby, PartialSession
 from engine.model import Container, Json
-from engine.stats import Subject, sample
+from engine.runtime import cgroups, logs
+from engine.runtime.stats import Subject, sample
 from engine.streams import STDERR, STDOUT, Frame, Session
 from netpy.errors import InvalidArgument, KernelError, Unsupported
 

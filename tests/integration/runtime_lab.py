@@ -23,10 +23,10 @@ from typing import Any
 
 import pytest
 
-from engine import cgroups, host, rootfs, spec
 from engine.model import Json
-from engine.probe import Choice, complaint
-from engine.runtime import Process, Runtime
+from engine.oci import spec
+from engine.runtime.probe import Choice, complaint
+from engine.runtime.runtime import Process, Runtime, cgroups, host, rootfs
 from engine.streams import STDOUT, Frame, Session
 
 PATIENCE = 20.0

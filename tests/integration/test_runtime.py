@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from engine import attach, cgroups, logs, rootfs, spec, stats
 from engine.model import Json
-from engine.probe import probe
-from engine.refusal import StartRefused
-from engine.runtime import KILLED
+from engine.oci import spec
+from engine.runtime.probe import probe
+from engine.runtime.refusal import StartRefused
+from engine.runtime.runtime import KILLED, attach, cgroups, logs, rootfs, stats
 from engine.streams import STDERR, STDOUT, Frame
 from netpy.errors import Conflict, KernelError, NotFound, Unsupported
 from tests.integration.runtime_lab import PATIENCE, Lab, busybox, choice, lab

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import accounts, host
 from engine.model import Json
+from engine.runtime import accounts, host
 from tests.integration.runtime_lab import Lab, busybox, choice, lab
 
 __all__ = ("busybox", "choice", "lab")

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.cgroups import Hierarchy
 from engine.containers import Containers
 from engine.containers.files import Defaults as FileDefaults
 from engine.containers.files import Files
@@ -26,8 +25,9 @@ from engine.containers.volumes import Volumes
 from engine.containers.waiting import Waiters
 from engine.events import Events
 from engine.model import Json
-from engine.refusal import StartRefused
-from engine.spec import HostFacts
+from engine.oci.spec import HostFacts
+from engine.runtime.cgroups import Hierarchy
+from engine.runtime.refusal import StartRefused
 from engine.streams import Frame, Session
 from netpy.controller import Controller, Settings
 from netpy.dns import Record, View

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import accounts
-from engine.spec import User
+from engine.oci.spec import User
+from engine.runtime import accounts
 from netpy.errors import InvalidArgument
 
 PASSWD = """\

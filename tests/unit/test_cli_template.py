@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from engine.cli.template import Template, TemplateError, document
-from engine.cli.template_values import Struct, encoded, shown
+from engine.cli.templates.evaluation import Template, TemplateError, document
+from engine.cli.templates.values import Struct, encoded, shown
 
 DOCUMENT: dict[str, Any] = {
     "Id": "c4f62523a95a",

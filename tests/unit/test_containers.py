@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.refusal import StartRefused
+from engine.runtime.refusal import StartRefused
 from netpy.errors import Conflict, InvalidArgument, NetpyError, NotFound
 from tests.unit.container_lab import ALWAYS, Lab, actions, leftovers, network, status, until
 

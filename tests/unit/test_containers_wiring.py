@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.refusal import StartRefused
+from engine.runtime.refusal import StartRefused
 from engine.streams import Frame, Session
 from netpy.errors import Conflict, InvalidArgument, NetpyError, NotFound
 from tests.unit.container_lab import Lab, network

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import logs
+from engine.runtime import logs
+from engine.runtime.timestamps import nanoseconds, parse, rfc3339
 from engine.streams import STDERR, STDOUT, Frame
-from engine.timestamps import nanoseconds, parse, rfc3339
 from netpy.errors import InvalidArgument
 
 BASE = 1_795_255_362

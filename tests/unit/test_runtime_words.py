@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import cgroups, stats
-from engine.cgroups import Hierarchy
-from engine.conmon import Launch, SyncPipe, arguments, read_number
-from engine.host import is_static, support
-from engine.refusal import Action, StartFailed, StartRefused, explain
-from engine.watcher import Watcher, open_pidfd
+from engine.runtime import cgroups, stats
+from engine.runtime.cgroups import Hierarchy
+from engine.runtime.conmon import Launch, SyncPipe, arguments, read_number
+from engine.runtime.host import is_static, support
+from engine.runtime.refusal import Action, StartFailed, StartRefused, explain
+from engine.runtime.watcher import Watcher, open_pidfd
 from netpy.errors import InvalidArgument
 
 CREATE = "failed to create task for container: failed to create shim task: OCI runtime create failed: "

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import capabilities, seccomp
 from engine.model import Json
-from engine.mounts import Mount, parse_bind
-from engine.resources import Device, Support, warnings
-from engine.spec import (
+from engine.oci import capabilities, seccomp
+from engine.oci.mounts import Mount, parse_bind
+from engine.oci.resources import Device, Support, warnings
+from engine.oci.spec import (
     MASKED_PATHS,
     PATH,
     READONLY_PATHS,
@@ -27,7 +27,7 @@ from engine.spec import (
     exec_process,
     oci_spec,
 )
-from engine.syscalls import ALWAYS
+from engine.oci.syscalls import ALWAYS
 from netpy.errors import InvalidArgument, Unsupported
 
 ID = "ab" * 32

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypedDict, Unpack
 
+from engine.runtime.timestamps import nanoseconds, rfc3339
 from engine.streams import STDERR, STDOUT, Frame
-from engine.timestamps import nanoseconds, rfc3339
 from netpy.errors import InvalidArgument
 
 _BLOCK = 1 << 16

@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import cgroups, host
-from engine.refusal import NOT_FOUND, explain
-from engine.spec import SpecRequest, oci_spec
+from engine.oci.spec import SpecRequest, oci_spec
+from engine.runtime import cgroups, host
+from engine.runtime.refusal import NOT_FOUND, explain
 from netpy.errors import Unsupported
 
 CANDIDATES = ("crun", "runc")

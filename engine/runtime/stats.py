@@ -13,9 +13,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.cgroups import Hierarchy, read, read_table
 from engine.model import NEVER, Json
-from engine.timestamps import rfc3339
+from engine.runtime.cgroups import Hierarchy, read, read_table
+from engine.runtime.timestamps import rfc3339
 
 _NANOSECONDS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _UNLIMITED = 1 << 62

@@ -10,11 +10,11 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, cast
 
-from engine.cli import template_nodes as nodes
-from engine.cli.template_functions import FUNCTIONS, LAZY, NAMES, FunctionError
-from engine.cli.template_lexer import TemplateError, line_of
-from engine.cli.template_parser import parse
-from engine.cli.template_values import NO_VALUE, OMITTED, Free, Nil, NoValue, Struct, document, shown, truth
+from engine.cli.templates import nodes
+from engine.cli.templates.functions import FUNCTIONS, LAZY, NAMES, FunctionError
+from engine.cli.templates.lexer import TemplateError, line_of
+from engine.cli.templates.parser import parse
+from engine.cli.templates.values import NO_VALUE, OMITTED, Free, Nil, NoValue, Struct, document, shown, truth
 
 __all__ = ["Template", "TemplateError", "document"]
 

@@ -3,7 +3,7 @@
 An allow-list, as data. Everything not named here fails with EPERM: loading modules, the kernel keyring, mounting,
 new namespaces, swapping, rebooting, io_uring, and whatever a future kernel brings. The shorthand `{a,b}c` stands for
 `ac bc`, as in a shell; `{,f}chown` for `chown fchown`. Names that exist on one architecture only are harmless on
-others: a runtime skips what its libseccomp does not know. Pure data; `engine.seccomp` makes a profile of it.
+others: a runtime skips what its libseccomp does not know. Pure data; `engine.oci.seccomp` makes a profile of it.
 """
 
 from __future__ import annotations

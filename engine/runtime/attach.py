@@ -14,7 +14,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from engine.conmon import ATTACH_SOCKET
+from engine.runtime.conmon import ATTACH_SOCKET
 from engine.streams import STDERR, STDOUT, Frame
 from netpy.errors import NotFound
 

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from engine.spec import User
+from engine.oci.spec import User
 from netpy.errors import InvalidArgument
 
 _MAX_ID = 2**31 - 1

@@ -8,9 +8,9 @@ daemon dies. The protocol, as this module speaks it:
   runtime's error text. For an exec a second line follows, with the exit code. An exec that is to be attached to has
   a third pipe, _OCI_ATTACHPIPE, which speaks when the attach socket is there, before the process starts; a second
   byte on the start pipe lets it go on.
-* Files in the bundle directory: `attach` (a SOCK_SEQPACKET socket; `engine.attach`), `ctl` (a FIFO: `1 ROWS COLUMNS`
-  resizes the terminal), `pidfile`, `conmon.pid`, `oom`, and after the end a file named after the container that
-  holds the exit code. `--full-attach` puts the socket into the bundle; elsewhere its path would have to fit in the
+* Files in the bundle directory: `attach` (a SOCK_SEQPACKET socket; `engine.runtime.attach`), `ctl` (a FIFO: `1 ROWS
+  COLUMNS` resizes the terminal), `pidfile`, `conmon.pid`, `oom`, and after the end a file named after the container
+  that holds the exit code. `--full-attach` puts the socket into the bundle; elsewhere its path would have to fit in the
   108 bytes of a socket address.
 * conmon forks away at once: the process we start ends when the monitor runs.
 

@@ -1,4 +1,4 @@
-"""What the host is and can: the facts that `engine.spec` needs but, being pure, does not ask for itself.
+"""What the host is and can: the facts that `engine.oci.spec` needs but, being pure, does not ask for itself.
 
 Reads /proc, /sys, /dev and the file system; changes nothing. The facts do not change while a daemon runs, so they are
 gathered once.
@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from engine import capabilities
-from engine.cgroups import Hierarchy, read
 from engine.model import Json
-from engine.resources import THROTTLES, Device, Support
-from engine.spec import HostFacts
+from engine.oci import capabilities
+from engine.oci.resources import THROTTLES, Device, Support
+from engine.oci.spec import HostFacts
+from engine.runtime.cgroups import Hierarchy, read
 from netpy.errors import InvalidArgument
 
 _INITS = ("docker-init", "tini-static", "catatonit", "tini")
@@ -120,7 +120,7 @@ def devices(host_config: Json) -> tuple[Device, ...]:
 
 
 def with_block_devices(host_config: Json) -> Json:
-    """The same HostConfig with the numbers of the block devices that are to be throttled, for `engine.spec`.
+    """The same HostConfig with the numbers of the block devices that are to be throttled, for `engine.oci.spec`.
 
     Raises InvalidArgument where a path does not exist or is no block device.
     """

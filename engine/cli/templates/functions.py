@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote_plus
 
-from engine.cli.template_values import NO_VALUE, Free, Nil, NoValue, encoded, shown, truth
+from engine.cli.templates.values import NO_VALUE, Free, Nil, NoValue, encoded, shown, truth
 from engine.cli.units import quoted
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from engine.cli import template_nodes as nodes
-from engine.cli.template_lexer import TemplateError, Token, syntax_error, tokens
+from engine.cli.templates import nodes
+from engine.cli.templates.lexer import TemplateError, Token, syntax_error, tokens
 from engine.cli.units import quoted
 
 _BLOCKS = ("if", "with", "range")

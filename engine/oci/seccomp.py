@@ -1,8 +1,8 @@
 """The seccomp filter of a container, as the OCI configuration carries it.
 
 `default` states Docker's policy for the host's machine type and the capabilities of the container: an allow-list
-(`engine.syscalls`), plus the few calls whose arguments decide. `custom` turns a profile in Docker's own file format,
-as `--security-opt seccomp=FILE` hands it over, into the same. Pure.
+(`engine.oci.syscalls`), plus the few calls whose arguments decide. `custom` turns a profile in Docker's own file
+format, as `--security-opt seccomp=FILE` hands it over, into the same. Pure.
 
 The runtime compiles the filter anew for every container, and each architecture in it costs milliseconds, so only the
 machine's own and its 32-bit sibling are in it: x32, which hardly any kernel enables, is not, and is thereby refused.
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from engine.model import Json
-from engine.syscalls import ALWAYS, ON_MACHINE, WITH_CAPABILITY
+from engine.oci.syscalls import ALWAYS, ON_MACHINE, WITH_CAPABILITY
 from netpy.errors import InvalidArgument
 
 EPERM, ENOSYS = 1, 38

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from engine import capabilities, mounts, seccomp
 from engine.model import Json
-from engine.mounts import Mount
-from engine.resources import Device, Support, resources, rlimits
+from engine.oci import capabilities, mounts, seccomp
+from engine.oci.mounts import Mount
+from engine.oci.resources import Device, Support, resources, rlimits
 from netpy.errors import InvalidArgument, Unsupported
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

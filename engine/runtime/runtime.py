@@ -12,8 +12,8 @@ daemon's life: after a restart `watch` finds them by number again, or finds that
              group of the process names the container, so a reused number never hits a stranger.
     delete   `crun delete`: the runtime's record and the control groups.
 
-Everything of a container lies in `<exec-root>/containers/<id>/`, the bundle directory (see `engine.conmon` for the
-names), and the runtime's own records under `<exec-root>/runtime/`, apart from those of other users of the program.
+Everything of a container lies in `<exec-root>/containers/<id>/`, the bundle directory (see `engine.runtime.conmon` for
+the names), and the runtime's own records under `<exec-root>/runtime/`, apart from those of other users of the program.
 Starts processes, signals, reads and writes files there. No state but the watcher's: any number of threads may call.
 """
 
@@ -33,14 +33,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from engine import attach, cgroups, conmon
-from engine.conmon import Launch, RuntimeRefused
 from engine.model import Json
-from engine.probe import Choice, probe
-from engine.refusal import explain
-from engine.spec import STDIN_ONCE
+from engine.oci.spec import STDIN_ONCE
+from engine.runtime import attach, cgroups, conmon
+from engine.runtime.conmon import Launch, RuntimeRefused
+from engine.runtime.probe import Choice, probe
+from engine.runtime.refusal import explain
+from engine.runtime.watcher import Watcher, open_pidfd
 from engine.streams import Session
-from engine.watcher import Watcher, open_pidfd
 from netpy.errors import Conflict, KernelError, NotFound
 
 KILLED = 128 + signals.SIGKILL
@@ -92,7 +92,7 @@ class Runtime:
 
     @staticmethod
     def probe(requested: str = "") -> Choice:
-        """Which runtime works here; see `engine.probe`."""
+        """Which runtime works here; see `engine.runtime.probe`."""
         return probe(requested)
 
     def bundle(self, container_id: str) -> Path:
@@ -102,8 +102,8 @@ class Runtime:
     def create(self, id: str, bundle: Path, *, log: Path | None, tty: bool, stdin: bool) -> Process:
         """Make the container of `bundle`/config.json, with its program held back until `start`.
 
-        `log` is written in conmon's k8s-file format (`engine.logs`); None keeps none. With `stdin`, the input outlives
-        its clients, or ends with the first of them if the configuration is annotated so (`spec.STDIN_ONCE`).
+        `log` is written in conmon's k8s-file format (`engine.runtime.logs`); None keeps none. With `stdin`, the input
+        outlives its clients, or ends with the first of them if the configuration is annotated so (`spec.STDIN_ONCE`).
         Raises StartRefused (program not found or not executable: exit codes 127, 126), StartFailed.
         """
         conmon.clear(bundle, id)
