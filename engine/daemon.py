@@ -1,6 +1,7 @@
 """The composition root: builds every part of the engine, in order, and takes it apart again. Holds no logic.
 
-    locks ▸ store ▸ kernel (firewall backend) ▸ drivers ▸ name server ▸ controller ▸ images ▸ runtime ▸ containers ▸ API
+    locks ▸ store ▸ kernel (firewall backend) ▸ drivers ▸ name server ▸ controller
+          ▸ images ▸ runtime ▸ containers ▸ watch ▸ API
 
 Stopping the daemon stops none of its containers: they keep running, with their networks and their names, and the next
 daemon on the same root takes over. `kill -9` is no different, but for the requests that it cut off.
@@ -47,6 +48,7 @@ from netpy.drivers.registry import Registry
 from netpy.errors import NetpyError, Unsupported
 from netpy.kernel import netfilter
 from netpy.kernel.linux import LinuxKernel
+from netpy.kernel.watch.watch import Watch
 from netpy.nameserver import Nameserver
 from netpy.store import Store
 
@@ -82,7 +84,7 @@ class Daemon:
         closers.callback(self.store.close)
         self.kernel = LinuxKernel(self._firewall(), settings.instance)
         closers.callback(self.kernel.close)
-        self.nameserver = Nameserver(settings.exec_root)
+        self.nameserver = Nameserver(settings.exec_root, ttl=settings.dns_ttl)
         closers.callback(self._leave_nameserver)
         self.controller = self._controller()
         self.images = Images(settings.data_root / "images", self.store)
@@ -90,6 +92,8 @@ class Daemon:
         closers.callback(self.runtimes.close)
         self.containers = Containers(self._parts())
         closers.callback(self.containers.close)
+        self.watch = Watch(settings.instance, self.controller.mend, self.kernel.disturbed)
+        closers.callback(self.watch.close)
 
     def _firewall(self) -> netfilter.Backend:
         settings = self.settings
@@ -197,6 +201,7 @@ class Daemon:
         """Take over from an earlier daemon, bring the kernel in line, make the networks that are always there."""
         self.controller.ensure_predefined()
         self.containers.recover()
+        self.watch.start()
 
     def serve(self) -> None:
         """Answer requests until `stop`. Socket files are made now: a client that finds one finds a ready daemon."""

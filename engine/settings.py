@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from engine.model import Json
+from netpy.dns import TTL
 from netpy.errors import InvalidArgument
 
 DATA_ROOT, CONFIG_FILE = "/var/lib/netpy", "/etc/netpy/daemon.json"
 FirewallBackend = Literal["auto", "iptables", "nftables"]
+_LONGEST_TTL = (1 << 31) - 1  # seconds, RFC 2181, section 8
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
@@ -48,6 +50,7 @@ class Settings:
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
+    dns_ttl: int = TTL
     icc: bool = True
     iptables: bool = True
     ip_forward: bool = True
@@ -113,7 +116,10 @@ def _path(value: Any) -> Path:
 def _whole(value: Any) -> int:
     if isinstance(value, bool):
         raise ValueError("must be a number")
-    number = int(value)
+    try:
+        number = int(value)
+    except ValueError:
+        raise ValueError("must be a number") from None
     if number < 0:
         raise ValueError("must not be negative")
     return number
@@ -124,6 +130,13 @@ def _mtu(value: Any) -> int:
     if number and not 68 <= number <= 65535:
         raise ValueError("must be between 68 and 65535")
     return number or 1500
+
+
+def _ttl(value: Any) -> int:
+    seconds = _whole(value)
+    if seconds > _LONGEST_TTL:
+        raise ValueError(f"must not be more than {_LONGEST_TTL}")
+    return seconds
 
 
 def _boolean(value: Any) -> bool:
@@ -214,6 +227,7 @@ DIRECTIVES: tuple[Directive, ...] = (
     _directive(
         "dns-opts", "resolver option for containers", _text, "dns_options", flags=("--dns-opt", "--dns-opts"), many=True
     ),
+    _directive("dns-ttl", "seconds that containers may keep an answer of the embedded name server", _ttl),
     _directive("icc", "let containers of the default network talk to each other", _boolean, boolean=True),
     _directive("iptables", "write firewall rules", _boolean, boolean=True),
     _directive("ip-forward", "turn on the kernel's IP forwarding", _boolean, boolean=True),

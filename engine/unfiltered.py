@@ -27,14 +27,17 @@ class Unfiltered:
     def handles(self, obj: KernelObject) -> bool:
         return self._backend.handles(obj)
 
-    def observe(self, like: State) -> State:
-        return self._backend.observe(like)
+    def observe(self, like: State, *, cursory: bool = False) -> State:
+        return self._backend.observe(like, cursory=cursory)
 
     def owned(self) -> State:
         return self._backend.owned()
 
     def apply(self, changes: Sequence[Change]) -> None:
         self._backend.apply(changes)
+
+    def disturbed(self) -> bool:
+        return self._backend.disturbed()
 
     def clean(self) -> None:
         self._backend.clean()

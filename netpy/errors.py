@@ -30,6 +30,10 @@ class Conflict(NetpyError):
     """Another object has the name, the address or the port that was asked for."""
 
 
+class PortTaken(Conflict):
+    """A host port that was to be published is in use. Docker calls that a failure of the daemon, not of the request."""
+
+
 class Forbidden(NetpyError):
     """The object exists, but its kind or its present use rules the operation out."""
 

@@ -61,6 +61,13 @@ class Subnet:
     def prefix_length(self) -> int:
         return int(self.subnet.rpartition("/")[2])
 
+    @property
+    def default_gateway(self) -> str:
+        """Where the sandboxes' default route leads: to the auxiliary address `DefaultGatewayIPv4` (or `…IPv6`) where
+        there is one, as another machine on the bridge may be the router; else to `gateway`.
+        """
+        return self.aux_addresses.get(f"DefaultGatewayIPv{self.family}") or self.gateway
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
@@ -128,13 +135,15 @@ class Sandbox:
     """A network namespace that can be plugged into networks. `netns` is a path; empty means the host's own.
 
     `id` is the owner's id (a container's 64 hex digits); `dns` are name servers that this sandbox prefers
-    to the host's, asked from inside it; `resolve` is False where the sandbox wants no embedded DNS.
+    to the host's, asked from inside it; `resolve` is False where the sandbox wants no embedded DNS; `ndots` is that of
+    its resolv.conf where somebody asked for one (`netpy.dns.View`).
     """
 
     id: str
     netns: str
     dns: tuple[str, ...] = ()
     resolve: bool = True
+    ndots: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from engine.api.reply import Reply, document, empty
 from engine.api.request import Request
 from engine.api.router import Route
 from engine.api.scenes import Scenes
+from engine.api.shapes import CONTAINER, checked
 from engine.api.views import containers as views
 from engine.api.views.containers import Scene
 from netpy.errors import InvalidArgument, Unsupported
@@ -73,7 +74,7 @@ class Containers:
 
     def create(self, request: Request) -> Reply:
         """Equivalent: `docker create`. With `dryrun`, the plan of its network and nothing else."""
-        body = request.json()
+        body = checked(request.json(), CONTAINER)
         arguments = {
             "config": {key: value for key, value in body.items() if key not in _OWN},
             "host_config": object_of(body, "HostConfig"),

@@ -30,7 +30,7 @@ def _no_constant(name: str) -> NoReturn:
 def as_object(value: Any, what: str = "the document") -> Json:
     """The value, if it is a JSON object."""
     if not isinstance(value, dict):
-        raise InvalidArgument(f"invalid JSON: {what} must be an object, not {_kind(value)}")
+        raise InvalidArgument(f"invalid JSON: {what} must be an object, not {kind_of(value)}")
     return cast("Json", value)
 
 
@@ -66,7 +66,7 @@ def _typed(body: Json, name: str, kind: type, default: object) -> object:
     if value is None:
         return default
     if not isinstance(value, kind):
-        raise InvalidArgument(f"invalid JSON: {name} must be {_NAMES[kind]}, not {_kind(value)}")
+        raise InvalidArgument(f"invalid JSON: {name} must be {_NAMES[kind]}, not {kind_of(value)}")
     return cast(object, value)
 
 
@@ -81,5 +81,6 @@ _NAMES: Mapping[type, str] = {
 }
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a JSON value is, in words."""
     return _NAMES[type(value)]  # pyright: ignore[reportUnknownArgumentType]

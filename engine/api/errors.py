@@ -19,6 +19,7 @@ from netpy.errors import (
     KernelError,
     NetpyError,
     NotFound,
+    PortTaken,
     Unsupported,
 )
 
@@ -28,6 +29,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (InvalidArgument, 400),
     (Forbidden, 403),
     (NotFound, 404),
+    (PortTaken, 500),
     (Conflict, 409),
     (Exhausted, 500),
     (KernelError, 500),
@@ -61,10 +63,14 @@ def status_of(error: BaseException) -> int:
 
 
 def message_of(error: BaseException) -> str:
-    """What went wrong, in words for the user; logs what nobody foresaw."""
+    """What went wrong, in words for the user; logs what nobody foresaw.
+
+    Of a group: what was being done, and everything that failed at it, gravest first. It was done as far as it goes.
+    """
     match error:
         case ExceptionGroup():
-            return "\n".join(message_of(part) for part in parts(error))
+            causes = sorted(parts(error), key=status_of, reverse=True)
+            return f"{error.message}: {'; '.join(dict.fromkeys(map(message_of, causes)))}"
         case NetpyError():
             return str(error)
         case _:

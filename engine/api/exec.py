@@ -11,6 +11,8 @@ from engine.api.decode import flag_of, text_of
 from engine.api.reply import Reply, document, empty
 from engine.api.request import Request
 from engine.api.router import Route
+from engine.api.shapes import EXEC, checked
+from engine.containers.documents import console_size
 from engine.streams import Session
 from netpy.errors import InvalidArgument
 
@@ -33,7 +35,7 @@ class Exec:
 
     def create(self, request: Request) -> Reply:
         """Equivalent: the first half of `docker exec`."""
-        body = request.json()
+        body = checked(request.json(), EXEC)
         if not body.get("Cmd"):
             raise InvalidArgument("no exec command specified")
         return document({"Id": self._daemon.containers.exec_create(request.params["id"], body)}, status=201)
@@ -44,6 +46,8 @@ class Exec:
         id = request.params["id"]
         known = self._daemon.containers.exec_inspect(id)
         keys = hijack.parse_keys(text_of(known, "DetachKeys"))
+        if body.get("ConsoleSize") and flag_of(body, "Tty"):
+            self._daemon.containers.exec_resize(id, *console_size(body))
         session = self._daemon.containers.exec_start(id, tty=flag_of(body, "Tty"), detach=flag_of(body, "Detach"))
         if session is None:
             return empty()

@@ -14,6 +14,7 @@ from engine.api.decode import flag_of, object_of, objects_of, strings_of, text_o
 from engine.api.reply import Reply, document, empty
 from engine.api.request import Request
 from engine.api.router import Route
+from engine.api.shapes import ENDPOINT, checked
 from engine.api.views import networks as views
 from engine.model import Json
 from netpy import render
@@ -63,7 +64,13 @@ class Networks:
 
     def remove(self, request: Request) -> Reply:
         """Equivalent: `docker network rm`."""
-        self._tell("destroy", self._daemon.controller.remove_network(request.params["id"]))
+        network = self._daemon.controller.network(request.params["id"])
+        try:
+            self._daemon.controller.remove_network(network.id)
+        except ExceptionGroup:  # the kernel kept something of it: that is told, but the network is gone
+            self._tell("destroy", network)
+            raise
+        self._tell("destroy", network)
         return empty(204)
 
     def prune(self, request: Request) -> Reply:
@@ -80,7 +87,7 @@ class Networks:
         """Equivalent: `docker network connect`. With `dryrun`, the plan and nothing else."""
         body = request.json()
         network, container = request.params["id"], _container(body)
-        settings = object_of(body, "EndpointConfig")
+        settings = checked(object_of(body, "EndpointConfig"), ENDPOINT, "EndpointConfig")
         if request.query.flag("dryrun"):
             return document({"Plan": self._daemon.containers.plan_connect(network, container, settings)})
         self._daemon.containers.connect(network, container, settings)

@@ -5,7 +5,7 @@ Views are pure; this is where they get their facts from. It asks the daemon's pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from engine.api.views import containers as views
 from engine.api.views.containers import Scene
 from engine.model import Container, Json
 from netpy.errors import NotFound
+from netpy.model import Network
 
 
 class Scenes:
@@ -31,9 +32,8 @@ class Scenes:
             layers = [str(path) for path in self._daemon.images.layers(container.image_id)]
         except NotFound:  # the image was removed by force under the container
             layers = []
-        return replace(
-            self._bare(container, version), layers=layers, exec_ids=self._daemon.containers.exec_ids(container)
-        )
+        scene = self._bare(container, self._networks(), version)
+        return replace(scene, layers=layers, exec_ids=self._daemon.containers.exec_ids(container))
 
     def sized(self, scene: Scene) -> Scene:
         """The same with sizes, which cost a walk through the container's layer."""
@@ -49,8 +49,9 @@ class Scenes:
         """The documents of `docker ps`, newest first, of those that pass."""
         now = datetime.now(UTC)
         names: dict[str, str] = {}
+        networks = self._networks()  # once for all: there may be as many as containers
         for container in self._daemon.containers.all():
-            scene = self._bare(container, version)
+            scene = self._bare(container, networks, version)
             if passes(scene):
                 name = self._image_name(container, names)
                 scene = replace(self.sized(scene) if sized else scene, image_name=name)
@@ -71,11 +72,14 @@ class Scenes:
             network_ids=[scene.networks[a.network].id for a in container.attachments if a.network in scene.networks],
         )
 
-    def _bare(self, container: Container, version: tuple[int, int]) -> Scene:
+    def _networks(self) -> dict[str, Network]:
+        return {network.name: network for network in self._daemon.controller.networks()}
+
+    def _bare(self, container: Container, networks: Mapping[str, Network], version: tuple[int, int]) -> Scene:
         return Scene(
             container=container,
             endpoints=self._daemon.containers.endpoints(container),
-            networks={network.name: network for network in self._daemon.controller.networks()},
+            networks=networks,
             data_root=str(self._daemon.settings.data_root),
             exec_root=str(self._daemon.settings.exec_root),
             version=version,

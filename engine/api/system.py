@@ -100,11 +100,12 @@ class System:
     def disk_usage(self, request: Request) -> Reply:
         """Equivalent: `docker system df`."""
         containers = list(self._scenes.summaries(request.version, sized=True, passes=lambda _: True))
-        volumes = [self._measured(volume) for volume in self._daemon.containers.volumes.all()]
+        mounted = Counter(str(mount.get("Name")) for c in self._daemon.containers.all() for mount in c.mounts)
+        volumes = [_measured(volume, mounted[volume["Name"]]) for volume in self._daemon.containers.volumes.all()]
         used = Counter(str(container["ImageID"]) for container in containers)
         images = [image | {"Containers": used[image["Id"]]} for image in self._daemon.images.summaries()]
         return document(views.disk_usage(self._daemon.images.disk_usage(), images, containers, volumes))
 
-    def _measured(self, volume: Json) -> Json:
-        users = sum(mount.get("Name") == volume["Name"] for c in self._daemon.containers.all() for mount in c.mounts)
-        return volume | {"UsageData": {"RefCount": users, "Size": usage(Path(volume["Mountpoint"]))}}
+
+def _measured(volume: Json, users: int) -> Json:
+    return volume | {"UsageData": {"RefCount": users, "Size": usage(Path(volume["Mountpoint"]))}}

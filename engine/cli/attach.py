@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from typing import Any
 
 from engine.cli import streaming, terminal
 from engine.cli.command import Call, CommandError, command
 from engine.cli.documents import section
 from engine.cli.flags import flag, text
-from engine.cli.run import exit_code, start_failure
+from engine.cli.outcomes import exit_code, start_failure
 from engine.client import ApiError, Client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _KEYS = "Override the key sequence for detaching a container"
 

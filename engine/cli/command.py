@@ -1,25 +1,27 @@
-"""What a command of netpy is: its flags, its arguments, its help and its errors, in the manner of Docker's.
+"""What a command of netpy is: its flags, its arguments, its errors, and the way from a command line to its function.
 
-It ties click (contexts, dispatch, completion) to the parser of `flags` and to one function per command, which gets a
-Call and returns an exit code. Groups import the modules of their commands only when these are used. It writes help
-to standard output; everything else is left to the commands.
+A command is one function that gets a Call and returns an exit code. Groups import the modules of their commands only
+when these are used, and what is rare (help, guesses at typing errors, completion) has modules of its own: a command
+line that is in order imports nothing that it does not need. The words of the errors are Docker's.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import click
+from engine.cli.flags import BadValue, Flag, FlagError, Options, Parser, flag, invalid, options_of
+from engine.cli.records import record
 
-from engine.cli.flags import BadValue, FlagError, Options, Parser, invalid
-from engine.cli.flags import flag as boolean
-from engine.client import Client
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from engine.client import Client
+
+    Run = Callable[["Call"], int | None]
 
 USAGE = 125
+PASSED_ON = "[OPTION...]"  # the synopsis of a command that reads its own options
 
 
 class CommandError(Exception):
@@ -30,7 +32,7 @@ class CommandError(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call:
     """One use of a command: what it was called, its arguments and flags, and the daemon it speaks to."""
 
@@ -45,10 +47,7 @@ class Call:
         return self.connect()
 
 
-Run = Callable[[Call], int | None]
-
-
-@dataclass(frozen=True, slots=True)
+@record
 class Arity:
     """How many arguments a command takes; `most` None for any number."""
 
@@ -76,84 +75,76 @@ class Arity:
                 return f"requires at least {least} and at most {most} arguments"
 
 
-class Command(click.Command):
-    """A click command, its argv read as Docker does: options end at the first argument if not `interspersed`."""
+def _help_flag() -> Flag:
+    return flag("--help", help="Print usage")
 
-    def __init__(self, name: str, run: Run, synopsis: str, arity: Arity, options: Sequence[click.Option]) -> None:
-        arguments = click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)
-        super().__init__(name, params=[*options, arguments], help=run.__doc__, add_help_option=False)
-        self.params.append(boolean("--help", help="Print usage"))
-        self._run = run
+
+def _parsed(path: str, flags: Sequence[Flag], args: Sequence[str], *, interspersed: bool) -> tuple[Options, list[str]]:
+    try:
+        values, rest, _ = Parser(flags, interspersed=interspersed).parse_args(args)
+    except FlagError as error:
+        raise CommandError(str(error), USAGE, hint=path) from error
+    return options_of(flags, values), rest
+
+
+class Command:
+    """A function with flags and arguments. Options end at the first argument where that begins a foreign command."""
+
+    def __init__(self, name: str, run: Run, synopsis: str, arity: Arity, options: Sequence[Flag]) -> None:
+        self.name = name
+        self.help = run.__doc__ or ""
         self.synopsis = synopsis
-        self.arity = arity
-        self.interspersed = not synopsis.endswith("[ARG...]") and "[ps OPTIONS]" not in synopsis
+        self.params = [] if synopsis == PASSED_ON else [*options, _help_flag()]
+        self._run = run
+        self._arity = arity
+        self._interspersed = not synopsis.endswith("[ARG...]") and "[ps OPTIONS]" not in synopsis
 
-    def make_parser(self, ctx: click.Context) -> Any:
-        return Parser(self.params, interspersed=self.interspersed)
+    def invoke(self, path: str, args: Sequence[str], host: str = "") -> int:
+        """Do what an argv says, called by `path` (`netpy network create`); returns the exit code."""
+        if self.synopsis == PASSED_ON:
+            options, arguments = Options({}), list(args)
+        else:
+            options, arguments = _parsed(path, self.params, args, interspersed=self._interspersed)
+        if options.flag("help"):
+            from engine.cli.help import command_help
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except FlagError as error:
-            raise CommandError(str(error), USAGE, hint=ctx.command_path) from error
-
-    def invoke(self, ctx: click.Context) -> Any:
-        values = dict(ctx.params)
-        if values.pop("help"):
-            print(self.get_help(ctx))
+            print(command_help(self, path))
             return 0
-        arguments: tuple[str, ...] = tuple(values.pop("arguments"))
-        if complaint := self.arity.complaint(len(arguments)):
-            see = f"See '{ctx.command_path} --help'."
-            raise CommandError(f'"{ctx.command_path}" {complaint}.\n{see}\n\n{self._usage(ctx)}\n\n{self.help}')
-        given = frozenset(
-            name for name in values if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        )
+        if complaint := self._arity.complaint(len(arguments)):
+            from engine.cli.help import usage
+
+            see = f"See '{path} --help'."
+            raise CommandError(f'"{path}" {complaint}.\n{see}\n\n{usage(self, path)}\n\n{self.help}')
+        daemon = _Daemon(host)
         try:
-            return self._run(Call(ctx.command_path, arguments, Options(values, given), _connection(ctx)))
+            return self._run(Call(path, tuple(arguments), options, daemon)) or 0
         except BadValue as error:
-            raise CommandError(invalid(self.params, error), USAGE, hint=ctx.command_path) from error
-
-    def _usage(self, ctx: click.Context) -> str:
-        flags = "[OPTIONS] " if len(self.params) > 2 else ""
-        return f"Usage:  {ctx.command_path} {flags}{self.synopsis}".rstrip()
-
-    def get_help(self, ctx: click.Context) -> str:
-        options = [option for option in self.params if isinstance(option, click.Option)]
-        return f"{self._usage(ctx)}\n\n{self.help}\n\nOptions:\n{option_table(options)}"
+            raise CommandError(invalid(self.params, error), USAGE, hint=path) from error
+        finally:
+            daemon.close()
 
 
-def _connection(ctx: click.Context) -> Callable[[], Client]:
-    host = str(ctx.find_root().params.get("host") or "")
+class _Daemon:
+    """The daemon that a command line names: sought at the first call."""
 
-    @functools.cache
-    def connect() -> Client:
-        from engine.cli.launch import connected
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._client: Client | None = None
 
-        client = connected(host)
-        ctx.call_on_close(client.close)
-        return client
+    def __call__(self) -> Client:
+        if self._client is None:
+            from engine.cli.launch import connected
 
-    return connect
+            self._client = connected(self._host)
+        return self._client
 
-
-def option_table(options: Sequence[click.Option]) -> str:
-    """Options with their help, in two columns, by name."""
-    rows = sorted((_spellings(option), option.help or "") for option in options if not option.hidden)
-    rows.sort(key=lambda row: row[0].lstrip(" -").partition("--")[2] or row[0].lstrip(" -"))
-    width = max(len(row[0]) for row in rows)
-    return "\n".join(f"  {left:{width}}   {right}" for left, right in rows)
-
-
-def _spellings(option: click.Option) -> str:
-    short = next((name for name in option.opts if not name.startswith("--")), "")
-    long = next((name for name in option.opts if name.startswith("--")), "")
-    kind = "" if option.is_flag else f" {option.metavar}"
-    return f"{short + ', ' if short else '    '}{long}{kind}"
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
 
 
 def command(
-    name: str, synopsis: str = "", *options: click.Option, least: int = 0, most: int | None = 0
+    name: str, synopsis: str = "", *options: Flag, least: int = 0, most: int | None = 0
 ) -> Callable[[Run], Command]:
     """Makes a function a command. Its docstring is the command's summary; `most` None means any number of arguments."""
 
@@ -163,7 +154,7 @@ def command(
     return make
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """Where a command is found, and what it is for. `hidden` ones are other names of commands."""
 
@@ -172,70 +163,60 @@ class Entry:
     hidden: bool = False
 
 
-class LazyGroup(click.Group):
+@record
+class Context:
+    """A group on a command line: the words up to it, its own flags, and what follows."""
+
+    path: str
+    options: Options
+    rest: list[str]
+
+
+class LazyGroup:
     """A group that knows its commands by name and imports them on use."""
 
-    def __init__(
-        self, name: str, entries: Mapping[str, Entry], summary: str, options: Sequence[click.Option] = ()
-    ) -> None:
-        super().__init__(
-            name, params=[*options, boolean("--help", help="Print usage")], help=summary, add_help_option=False
-        )
+    def __init__(self, name: str, entries: Mapping[str, Entry], summary: str, options: Sequence[Flag] = ()) -> None:
+        self.name = name
         self.entries = entries
-        self.invoke_without_command = True
-        self.no_args_is_help = False
+        self.help = summary
+        self.params = [*options, _help_flag()]
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(name for name, entry in self.entries.items() if not entry.hidden)
+    def make_context(self, path: str, args: Sequence[str]) -> Context:
+        """Read the group's own flags, which stand before the name of the command. Raises CommandError."""
+        options, rest = _parsed(path, self.params, args, interspersed=False)
+        return Context(path, options, rest)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = self.entries.get(cmd_name)
+    def get_command(self, context: Context, name: str) -> Command | LazyGroup:
+        """Import the command (or group) of that name. Raises CommandError if there is none."""
+        entry = self.entries.get(name)
         if entry is None:
-            return None
+            from engine.cli.help import unknown
+
+            raise CommandError(unknown(context.path, name, self.entries))
         module, _, attribute = entry.where.partition(":")
-        found = getattr(importlib.import_module(module), attribute)
-        assert isinstance(found, click.Command)
+        found: Command | LazyGroup = getattr(importlib.import_module(module), attribute)
         return found
 
-    def make_parser(self, ctx: click.Context) -> Any:
-        return Parser(self.params, interspersed=False)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except FlagError as error:
-            raise CommandError(str(error), USAGE, hint=ctx.command_path) from error
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        found = self.get_command(ctx, args[0])
-        if found is None:
-            words = f"{ctx.command_path.partition(' ')[2]} {args[0]}".strip()
-            raise CommandError(f"netpy: '{words}' is not a netpy command.\nSee '{ctx.command_path} --help'")
-        return args[0], found, args[1:]
-
-    def invoke(self, ctx: click.Context) -> Any:
-        if ctx.params.get("version") and ctx.parent is None:
+    def main(self, args: Sequence[str]) -> int:
+        """Do what a command line says, its program's name left out; returns the exit code."""
+        group, context = self, self.make_context(self.name, args)
+        host = context.options.text("host")
+        if context.options.flag("version"):
             from engine.cli.system import version_line
 
             print(version_line())
             return 0
-        if ctx.params.get("help") or not ctx._protected_args:  # pyright: ignore[reportPrivateUsage]
-            print(self.get_help(ctx))
-            return 0
-        return super().invoke(ctx)
+        while context.rest and not context.options.flag("help"):
+            name, *rest = context.rest
+            path = f"{context.path} {name}"
+            found = group.get_command(context, name)
+            if isinstance(found, Command):
+                return found.invoke(path, rest, host)
+            group, context = found, found.make_context(path, rest)
+        from engine.cli.help import group_help
 
-    def get_help(self, ctx: click.Context) -> str:
-        rows = [(name, self.entries[name].summary) for name in self.list_commands(ctx)]
-        width = max(len(name) for name, _ in rows)
-        commands = "\n".join(f"  {name:{width}}   {summary}" for name, summary in rows)
-        options = [option for option in self.params if isinstance(option, click.Option)]
-        usage = f"Usage:  {ctx.command_path} {'[OPTIONS] ' if len(options) > 1 else ''}COMMAND"
-        return (
-            f"{usage}\n\n{self.help}\n\nCommands:\n{commands}\n\nOptions:\n{option_table(options)}\n\n"
-            f"Run '{ctx.command_path} COMMAND --help' for more information on a command."
-        )
+        print(group_help(group, context.path))
+        return 0
 
 
 def each(call: Call, action: Callable[[str], str | None]) -> int:
@@ -258,6 +239,3 @@ def each(call: Call, action: Callable[[str], str | None]) -> int:
         if answer is not None:
             print(answer, flush=True)
     return code
-
-
-__all__ = ["USAGE", "Arity", "Call", "Command", "CommandError", "Entry", "LazyGroup", "command", "each"]

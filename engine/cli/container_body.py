@@ -6,20 +6,20 @@ name (env files, label files, a seccomp profile) and for the caller's Surroundin
 
 from __future__ import annotations
 
-import ipaddress
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 from engine.cli import endpoints, environment, mounts, ports, resources
 from engine.cli.flags import BadValue, Options
+from engine.cli.records import record
+from engine.client.codec import dumps, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 _STREAMS = ("stdin", "stdout", "stderr")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Surroundings:
     """What the document takes from where the command is typed. `size` is (rows, columns) of the terminal."""
 
@@ -144,6 +144,8 @@ def _storage_options(given: Sequence[str]) -> dict[str, str]:
 
 
 def _address(text: str) -> str:
+    import ipaddress
+
     try:
         return str(ipaddress.ip_address(text.strip()))
     except ValueError as error:
@@ -165,6 +167,8 @@ def _extra_host(text: str) -> str:
         raise BadValue("add-host", text, f'bad format for add-host: "{text}"')
     bare = address[1:-1] if address.startswith("[") and address.endswith("]") else address
     if bare != "host-gateway":
+        import ipaddress
+
         try:
             ipaddress.ip_address(bare)
         except ValueError as error:
@@ -211,14 +215,15 @@ def _security_option(text: str) -> str:
     if name != "seccomp" or value in ("unconfined", "builtin"):
         return text
     try:
-        profile = json.loads(Path(value).read_text())
+        with open(value) as stream:
+            profile = loads(stream.read())
     except OSError as error:
         raise ValueError(
             f"opening seccomp profile ({value}) failed: open {value}: {(error.strerror or str(error)).lower()}"
         ) from error
     except ValueError as error:
         raise ValueError(f"compacting json for seccomp profile ({value}) failed: {error}") from error
-    return "seccomp=" + json.dumps(profile, separators=(",", ":"))
+    return "seccomp=" + dumps(profile).decode()
 
 
 def _limits_part(options: Options) -> dict[str, Any]:

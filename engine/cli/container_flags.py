@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import click
-
-from engine.cli.flags import flag, many, number, text
+from engine.cli.flags import Flag, flag, many, number, text
 
 
-def shared() -> list[click.Option]:
+def shared() -> list[Flag]:
     """The flags that both commands have."""
     return [*_identity(), *_networking(), *_process(), *_storage(), *_limits(), *_security(), *_health(), *_rest()]
 
 
-def only_run() -> list[click.Option]:
+def only_run() -> list[Flag]:
     return [
         flag("-d", "--detach", help="Run in the background and print the container's ID"),
         text("--detach-keys", help="Override the key sequence for detaching a container"),
@@ -20,7 +18,7 @@ def only_run() -> list[click.Option]:
     ]
 
 
-def _identity() -> list[click.Option]:
+def _identity() -> list[Flag]:
     return [
         text("--name", help="Name the container"),
         text("-h", "--hostname", help="Container host name"),
@@ -36,7 +34,7 @@ def _identity() -> list[click.Option]:
     ]
 
 
-def _networking() -> list[click.Option]:
+def _networking() -> list[Flag]:
     return [
         many("--network", "--net", help="Connect to a network, NAME or name=…,ip=…,alias=…", kind="network"),
         many("--network-alias", "--net-alias", help="Add another name on the network"),
@@ -55,7 +53,7 @@ def _networking() -> list[click.Option]:
     ]
 
 
-def _process() -> list[click.Option]:
+def _process() -> list[Flag]:
     return [
         many("-a", "--attach", help="Attach to STDIN, STDOUT or STDERR"),
         flag("-i", "--interactive", help="Keep STDIN open even if not attached"),
@@ -74,7 +72,7 @@ def _process() -> list[click.Option]:
     ]
 
 
-def _storage() -> list[click.Option]:
+def _storage() -> list[Flag]:
     return [
         many("-v", "--volume", help="Bind mount a directory or a volume, source:target[:ro]"),
         many("--mount", help="Attach a file system, type=bind,source=…,target=…", kind="mount"),
@@ -89,7 +87,7 @@ def _storage() -> list[click.Option]:
     ]
 
 
-def _limits() -> list[click.Option]:
+def _limits() -> list[Flag]:
     return [
         text("-m", "--memory", help="Memory limit", kind="bytes"),
         text("--memory-swap", help="Memory plus swap; -1 for unlimited swap", kind="bytes"),
@@ -111,7 +109,7 @@ def _limits() -> list[click.Option]:
     ]
 
 
-def _security() -> list[click.Option]:
+def _security() -> list[Flag]:
     return [
         many("--cap-add", help="Add Linux capabilities"),
         many("--cap-drop", help="Drop Linux capabilities"),
@@ -125,7 +123,7 @@ def _security() -> list[click.Option]:
     ]
 
 
-def _health() -> list[click.Option]:
+def _health() -> list[Flag]:
     return [
         text("--health-cmd", help="Command to run to check health"),
         text("--health-interval", help="Time between checks (ms|s|m|h)", kind="duration"),
@@ -137,7 +135,7 @@ def _health() -> list[click.Option]:
     ]
 
 
-def _rest() -> list[click.Option]:
+def _rest() -> list[Flag]:
     return [
         text("--log-driver", help="Logging driver of the container"),
         many("--log-opt", help="Log driver options"),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import click
+import sys
+
+from engine.cli.command import PASSED_ON, Call, command
 
 
-@click.command(
-    "daemon",
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def daemon(arguments: tuple[str, ...]) -> int:
+@command("daemon", PASSED_ON, most=None)
+def daemon(call: Call) -> int | None:
     """Run the daemon that owns networks and containers"""
     from engine.daemon import main
 
-    return main(arguments)
+    sys.exit(main(call.arguments))  # the daemon has threads and files to take down in order: no short cut out

@@ -5,22 +5,20 @@ Pure; the rules and errors are Docker's. Flags not tied to a network (`--ip`, `-
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
-
 from engine.cli.flags import BadValue, Options
+from engine.cli.records import changed, record
 
-_LONG = re.compile(r"\w+=\w+(,\w+=\w+)*")
-_MAC = re.compile(
-    r"[0-9a-fA-F]{2}(?P<sep>[:-])[0-9a-fA-F]{2}(?:(?P=sep)[0-9a-fA-F]{2}){4}|[0-9a-fA-F]{4}(?:\.[0-9a-fA-F]{4}){2}"
-)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+_LONG = r"\w+=\w+(,\w+=\w+)*"
+_MAC = r"[0-9a-fA-F]{2}(?P<sep>[:-])[0-9a-fA-F]{2}(?:(?P=sep)[0-9a-fA-F]{2}){4}|[0-9a-fA-F]{4}(?:\.[0-9a-fA-F]{4}){2}"
 _PLAIN_MODES = ("default", "bridge", "host", "none")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Attach:
     """One network that a container shall be plugged into. `driver_opts` None is Go's nil, which the API tells apart."""
 
@@ -35,19 +33,24 @@ class Attach:
     priority: int = 0
 
 
-@dataclass(slots=True)
 class _Draft:
     """The fields of a long specification while it is read."""
 
-    single: dict[str, str] = field(default_factory=dict[str, str])
-    aliases: list[str] = field(default_factory=list[str])
-    link_local: list[str] = field(default_factory=list[str])
-    driver_opts: dict[str, str] = field(default_factory=dict[str, str])
+    def __init__(self) -> None:
+        self.single: dict[str, str] = {}
+        self.aliases: list[str] = []
+        self.link_local: list[str] = []
+        self.driver_opts: dict[str, str] = {}
 
 
 def attach(spec: str) -> Attach:
     """A `--network` value. Raises ValueError with Docker's words."""
-    if not _LONG.search(spec):
+    if "=" not in spec:
+        return Attach(target=spec)
+    import csv
+    import re
+
+    if not re.search(_LONG, spec):
         return Attach(target=spec)
     draft = _Draft()
     for text in next(csv.reader([spec])):
@@ -130,7 +133,7 @@ def _with_flags(first: Attach, options: Options) -> Attach:
     ):
         if value and own:
             raise ValueError(f"conflicting options: cannot specify both --{flag} and per-network {what}")
-    return replace(
+    return changed(
         first,
         aliases=first.aliases or tuple(options.many("network_alias")),
         links=first.links or (tuple(options.many("link")) if user_defined(first.target) else ()),
@@ -149,9 +152,16 @@ def _checked(found: Attach) -> Attach:
             raise ValueError("network-scoped aliases are only supported for user-defined networks")
         if found.links:
             raise ValueError("network-scoped links are only supported for user-defined networks")
-    if found.mac and not _MAC.fullmatch(found.mac.strip()):
-        raise ValueError(f"{found.mac.strip()} is not a valid mac address")
+    if found.mac:
+        _check_mac(found.mac.strip())
     return found
+
+
+def _check_mac(mac: str) -> None:
+    import re
+
+    if not re.fullmatch(_MAC, mac):
+        raise ValueError(f"{mac} is not a valid mac address")
 
 
 def settings(found: Attach) -> dict[str, Any]:

@@ -6,10 +6,11 @@ the caller has none, a file's is left out, and a flag's goes as it is: that unse
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-
 from engine.cli.flags import BadValue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 def variables(given: Sequence[str], files: Sequence[str], own: Mapping[str, str]) -> list[str]:
@@ -42,7 +43,8 @@ def pairs(given: Sequence[str]) -> dict[str, str]:
 def _lines(name: str) -> list[str]:
     """The lines of an env file: comments and blank lines left out, leading blanks removed. Raises ValueError."""
     try:
-        text = Path(name).read_text(encoding="utf-8-sig")
+        with open(name, encoding="utf-8-sig") as stream:
+            text = stream.read()
     except OSError as error:
         raise ValueError(f"open {name}: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:

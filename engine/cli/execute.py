@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from typing import Any
 
 from engine.cli import environment, streaming, terminal
 from engine.cli.attach import keys_of
 from engine.cli.command import Call, CommandError, command
 from engine.cli.flags import flag, many, text
-from engine.cli.run import NOT_EXECUTABLE, NOT_FOUND, start_failure
+from engine.cli.outcomes import NOT_EXECUTABLE, NOT_FOUND, start_failure
 from engine.client import ApiError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _PATIENCE = 10.0
 
@@ -99,7 +102,7 @@ def _converse(call: Call, identifier: str, body: dict[str, Any], keys: bytes) ->
 
 
 def _exit_code(call: Call, identifier: str) -> int:
-    """What the process ended with. Its streams may be closed a moment before it is gone, so ask until it is."""
+    """What the process ended with. Other daemons may end its streams before they know it: those are asked again."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         found = call.client.request("GET", f"/exec/{identifier}/json").json()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from datetime import datetime
-
 from engine.cli.flags import BadValue
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _SPANS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_SPAN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|m|s|us|µs|ns)")
+_SPAN = r"(\d+(?:\.\d*)?|\.\d+)(h|ms|m|s|us|µs|ns)"
 
 
 def filters(given: Sequence[str], flag: str = "filter") -> dict[str, dict[str, bool]]:
@@ -25,11 +25,14 @@ def filters(given: Sequence[str], flag: str = "filter") -> dict[str, dict[str, b
 
 def duration(text: str) -> float:
     """A Go duration (`1h30m`, `1.5s`) in seconds. ValueError carries Go's words."""
+    import re
+
+    span = re.compile(_SPAN)
     rest = text.lstrip("+-")
     if rest == "0":
         return 0.0
     total, position = 0.0, 0
-    while match := _SPAN.match(rest, position):
+    while match := span.match(rest, position):
         total += float(match.group(1)) * _SPANS[match.group(2)]
         position = match.end()
     if not rest or position < len(rest):
@@ -43,7 +46,12 @@ def timestamp(text: str, now: float) -> str:
 
     Takes seconds, RFC 3339 in any of its shorter forms (local time without a zone), or a duration before now.
     """
-    if not text or re.fullmatch(r"\d+(\.\d+)?", text):
+    if not text or text.isdecimal():
+        return text
+    import re
+    from datetime import datetime
+
+    if re.fullmatch(r"\d+(\.\d+)?", text):
         return text
     try:
         return _seconds(now - duration(text))
@@ -57,6 +65,8 @@ def timestamp(text: str, now: float) -> str:
 
 def _completed(text: str) -> str:
     """Nanoseconds cut to what Python reads, a bare hour completed, Z understood."""
+    import re
+
     text = re.sub(r"(\.\d{6})\d+", r"\1", text)
     return re.sub(r"(T\d\d)(Z|[+-]\d\d:\d\d)?$", r"\1:00\2", text)
 

@@ -1,16 +1,17 @@
 """Command-line flags as Docker's own parser (Go's pflag) reads them: how they are declared, and how an argv is cut up.
 
-Click's parser differs where scripts would notice: `--rm=false`, where options end, and the words of the errors. So the
-declarations are click options, and this parser takes the place of click's. Pure.
+Go's rules are not those of any parser for Python, in ways that scripts notice: `--rm=false`, where options end, and the
+words of the errors. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from engine.cli.records import record
 
-import click
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
 
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _FALSE = ("0", "f", "F", "false", "FALSE", "False")
@@ -29,7 +30,24 @@ class BadValue(Exception):
         self.value = value
 
 
-@dataclass(frozen=True, slots=True)
+@record
+class Flag:
+    """A declared flag. `kind` is how help names its value; empty for a boolean. `opts` are its spellings."""
+
+    opts: tuple[str, ...]
+    help: str
+    kind: str
+    default: Any
+    multiple: bool = False
+
+    @property
+    def name(self) -> str:
+        """What its value goes by: `memory_swap` for --memory-swap."""
+        long = next((spelling for spelling in self.opts if spelling.startswith("--")), self.opts[0])
+        return long.lstrip("-").replace("-", "_")
+
+
+@record
 class Options:
     """The values of a command's flags by name (`memory_swap`), and which of them were given."""
 
@@ -53,53 +71,56 @@ class Options:
         return name in self.given_names
 
 
-def flag(*names: str, help: str, default: bool = False) -> click.Option:
+def flag(*names: str, help: str, default: bool = False) -> Flag:
     """A boolean flag: `--rm`, `--rm=false`."""
-    return click.Option(list(names), is_flag=True, default=default, help=help)
+    return Flag(names, help, "", default)
 
 
-def text(*names: str, help: str, default: str = "", kind: str = "string") -> click.Option:
-    return click.Option(list(names), type=str, default=default, help=help, metavar=kind)
+def text(*names: str, help: str, default: str = "", kind: str = "string") -> Flag:
+    return Flag(names, help, kind, default)
 
 
-def number(*names: str, help: str, default: int | None = None) -> click.Option:
-    return click.Option(list(names), type=int, default=default, help=help, metavar="int")
+def number(*names: str, help: str, default: int | None = None) -> Flag:
+    return Flag(names, help, "int", default)
 
 
-def many(*names: str, help: str, kind: str = "list") -> click.Option:
+def many(*names: str, help: str, kind: str = "list") -> Flag:
     """A flag that may be given several times."""
-    return click.Option(list(names), type=str, multiple=True, default=(), help=help, metavar=kind)
+    return Flag(names, help, kind, (), True)
 
 
-def listed(*names: str, help: str) -> click.Option:
+def listed(*names: str, help: str) -> Flag:
     """A flag that may be given several times, each with several values between commas."""
     return many(*names, help=help, kind="strings")
 
 
-def choices(options: Sequence[click.Parameter]) -> dict[str, click.Option]:
-    """The options by every spelling: `-d`, `--detach`."""
-    return {spelling: option for option in options if isinstance(option, click.Option) for spelling in option.opts}
+def choices(options: Iterable[Flag]) -> dict[str, Flag]:
+    """The flags by every spelling: `-d`, `--detach`."""
+    return {spelling: option for option in options for spelling in option.opts}
 
 
-def spelled(option: click.Option) -> str:
-    """How error messages name an option: `-m, --memory`."""
+def spelled(option: Flag) -> str:
+    """How error messages name a flag: `-m, --memory`."""
     short = [name for name in option.opts if not name.startswith("--")]
     return ", ".join([*short[:1], *(name for name in option.opts if name.startswith("--"))][: len(short[:1]) + 1])
 
 
+def options_of(declared: Iterable[Flag], values: Mapping[str, Any]) -> Options:
+    """The values that were given, and the defaults of all others."""
+    return Options({**{option.name: option.default for option in declared}, **values}, frozenset(values))
+
+
 class Parser:
-    """Reads an argv. It has the shape that click expects of a parser."""
+    """Reads an argv. Options end at the first argument if they are not `interspersed`."""
 
-    def __init__(self, options: Sequence[click.Parameter], *, interspersed: bool) -> None:
+    def __init__(self, options: Iterable[Flag], *, interspersed: bool) -> None:
         self._options = choices(options)
-        self._arguments = [option for option in options if isinstance(option, click.Argument)]
         self._interspersed = interspersed
-        self._opt_prefixes = {"-", "--"}
         self._values: dict[str, Any] = {}
-        self._order: list[click.Parameter] = []
+        self._order: list[Flag] = []
 
-    def parse_args(self, args: Sequence[str]) -> tuple[dict[str, Any], list[str], list[click.Parameter]]:
-        """The values by option name, the positional arguments, and the options in the order given. Raises FlagError."""
+    def parse_args(self, args: Sequence[str]) -> tuple[dict[str, Any], list[str], list[Flag]]:
+        """The values by flag name, the positional arguments, and the flags in the order given. Raises FlagError."""
         rest = list(args)
         positional: list[str] = []
         while rest:
@@ -116,10 +137,7 @@ class Parser:
                 self._long(word, rest)
             else:
                 self._short(word, rest)
-        for argument in self._arguments:
-            self._values[argument.name or ""] = tuple(positional)
-            self._order.append(argument)
-        return self._values, [] if self._arguments else positional, self._order
+        return self._values, positional, self._order
 
     def _long(self, word: str, rest: list[str]) -> None:
         name, equals, value = word.partition("=")
@@ -130,7 +148,7 @@ class Parser:
             raise FlagError(f"unknown flag: {name}")
         if equals:
             self._store(option, value)
-        elif option.is_flag:
+        elif not option.kind:
             self._store(option, "true")
         elif rest:
             self._store(option, rest.pop(0))
@@ -145,10 +163,10 @@ class Parser:
             option = self._options.get(f"-{letter}")
             if option is None:
                 raise FlagError(f"unknown shorthand flag: {letter!r} in {word}")
-            if letters.startswith("=") and (len(letters) > 1 or option.is_flag):
+            if letters.startswith("=") and (len(letters) > 1 or not option.kind):
                 self._store(option, letters[1:])
                 return
-            if option.is_flag:
+            if not option.kind:
                 self._store(option, "true")
             elif letters or rest:
                 self._store(option, letters or rest.pop(0))
@@ -156,24 +174,23 @@ class Parser:
             else:
                 raise FlagError(f"flag needs an argument: {letter!r} in {word}")
 
-    def _store(self, option: click.Option, value: str) -> None:
-        name = option.name or ""
-        converted = _converted(option, value)
+    def _store(self, option: Flag, value: str) -> None:
+        name = option.name
         if not option.multiple:
-            self._values[name] = converted
-        elif option.metavar == "strings":
+            self._values[name] = _converted(option, value)
+        elif option.kind == "strings":
             self._values.setdefault(name, []).extend(value.split(",") if value else [])
         else:
             self._values.setdefault(name, []).append(value)
         self._order.append(option)
 
 
-def _converted(option: click.Option, value: str) -> Any:
-    if option.is_flag:
+def _converted(option: Flag, value: str) -> Any:
+    if not option.kind:
         if value in _TRUE + _FALSE:
             return value in _TRUE
         raise FlagError(_invalid(option, value, f'strconv.ParseBool: parsing "{value}": invalid syntax'))
-    if option.type is click.INT:
+    if option.kind == "int":
         try:
             return int(value, 0)
         except ValueError:
@@ -181,11 +198,11 @@ def _converted(option: click.Option, value: str) -> Any:
     return value
 
 
-def _invalid(option: click.Option, value: str, why: str) -> str:
+def _invalid(option: Flag, value: str, why: str) -> str:
     return f'invalid argument "{value}" for "{spelled(option)}" flag: {why}'
 
 
-def invalid(options: Sequence[click.Parameter], bad: BadValue) -> str:
+def invalid(options: Iterable[Flag], bad: BadValue) -> str:
     """pflag's words for a bad value."""
     option = choices(options).get(f"--{bad.flag}")
     return f'invalid argument "{bad.value}" for "{spelled(option) if option else bad.flag}" flag: {bad}'

@@ -6,20 +6,21 @@ messages of bad templates are Docker's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
 from engine.cli.command import CommandError
+from engine.cli.records import record
 from engine.cli.rows import header
 from engine.cli.tables import aligned, table
-from engine.cli.templates.values import Struct, encoded
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
     from engine.cli.templates.evaluation import Template
+    from engine.cli.templates.values import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Listing:
     """A kind of list: its columns, and what Go calls the context of its rows."""
 
@@ -29,7 +30,7 @@ class Listing:
     labels: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Item:
     """One row: the texts by field, and the labels that `{{.Label "x"}}` asks for."""
 
@@ -47,6 +48,8 @@ def listed(listing: Listing, items: Sequence[Item], form: str, *, quiet: bool = 
     if quiet and (not form or form == "table"):
         return "".join(f"{item.fields['ID']}\n" for item in items)
     if form == "json":
+        from engine.cli.templates.values import Struct, encoded
+
         return "".join(f"{encoded(Struct(item.fields))}\n" for item in items)
     if form in ("", "table"):
         titles = [header(column, listing.kind) for column in listing.columns]
@@ -84,6 +87,8 @@ def _labeller(labels: Mapping[str, str]) -> Callable[[str], str]:
 
 
 def _row(listing: Listing, fields: Mapping[str, str], label: Callable[[str], str]) -> Struct:
+    from engine.cli.templates.values import Struct
+
     row = Struct(fields)
     row.type_name = listing.type_name
     if listing.labels:

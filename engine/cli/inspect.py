@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
 
 from engine.cli.command import Call, CommandError, command
 from engine.cli.flags import flag, text
 from engine.cli.indent import indented_list
-from engine.cli.templates.evaluation import Template, TemplateError, document
-from engine.cli.templates.values import encoded
 from engine.client import ApiError, Client
+from engine.client.codec import loads
 
-Fetch = Callable[[Client, str], bytes]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from engine.cli.templates.evaluation import Template
+
+    Fetch = Callable[[Client, str], bytes]
+
 _FORMAT = 'Print with a Go template, or "json"'
 _KINDS = ("config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume")
 
@@ -116,7 +120,9 @@ def _show(call: Call, fetch: Fetch) -> int:
     if template is not None:
         complaints += _print_templates(template, found)
     elif form == "json":
-        print(encoded([json.loads(each) for each in found]))
+        from engine.cli.templates.values import encoded
+
+        print(encoded([loads(each) for each in found]))
     else:
         print(indented_list([each.decode() for each in found]))
     if complaints:
@@ -127,6 +133,8 @@ def _show(call: Call, fetch: Fetch) -> int:
 
 def parsed(form: str) -> Template:
     """The template of a --format; 64 is the exit code for one that is none."""
+    from engine.cli.templates.evaluation import Template, TemplateError
+
     try:
         return Template(form)
     except TemplateError as error:
@@ -135,8 +143,10 @@ def parsed(form: str) -> Template:
 
 def _print_templates(template: Template, found: Sequence[bytes]) -> list[str]:
     """Print what the template makes of each; returns what went wrong."""
+    from engine.cli.templates.evaluation import TemplateError, document
+
     for each in found:
-        data: Any = json.loads(each)
+        data: Any = loads(each)
         try:
             print(template.render(document(data)))
         except TemplateError as error:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
 
 from engine.cli import rows
 from engine.cli.command import Call, command
 from engine.cli.filters import filters
 from engine.cli.flags import flag, many, number, text
 from engine.cli.formatting import Item, Listing, listed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _FORMAT = 'Print with a Go template, "table TEMPLATE" for columns, or "json"'
 

@@ -1,59 +1,88 @@
-"""The `netpy` command: one fast path for what is typed all day, click for everything else.
+"""The `netpy` command: a fast path for the lists that are asked for all day, the command tree for everything else.
 
-Importing click costs 30 ms, the fast path needs none of it: it is taken for a few exact command lines that only read
-(`fast`), and only while a daemon answers. Here exceptions become messages and exit codes: 125 where run, create or the
-command line itself is at fault, 1 otherwise, 130 for an interrupt.
+The fast path (`fast`) is taken for command lines that only read, and only while a daemon answers. Here exceptions
+become messages and exit codes: 125 where run, create or the command line itself is at fault, 1 otherwise, 130 for an
+interrupt.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def main() -> None:
     """Entry point of the console script."""
-    arguments = sys.argv[1:]
-    from engine.cli.fast import attempt
+    if "_NETPY_COMPLETE" in os.environ:
+        _complete()
+    code = _reported(_answer, sys.argv[1:])
+    os._exit(code)  # all is said, and taking the interpreter down in order would take 2 ms
 
-    output = attempt(arguments)
-    if output is not None:
-        sys.stdout.write(output)
-        sys.stdout.flush()
-        return
-    sys.exit(run(arguments))
+
+def _complete() -> None:
+    from engine.cli.completion import complete
+    from engine.cli.registry import ROOT
+
+    complete(ROOT)
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command line through click; returns the exit code."""
-    from engine.cli.command import CommandError
-    from engine.client import ApiError, ClientError
+    """Run a command line by the command tree; returns the exit code."""
+    return _reported(_dispatch, arguments)
 
+
+def _reported(act: Callable[[list[str]], int], arguments: list[str]) -> int:
     try:
-        return _dispatch(arguments)
-    except CommandError as error:
-        return _fail(str(error), error.code)
-    except ApiError as error:
-        return _fail(f"Error response from daemon: {error}")
-    except ClientError as error:
-        return _fail(str(error))
+        return act(arguments)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # whoever read us has gone: leave quietly, and keep the interpreter from trying to flush again
-        import os
-
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
-    except OSError as error:
-        return _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+    except Exception as error:
+        return _told(error)
+
+
+def _answer(arguments: list[str]) -> int:
+    from engine.cli.fast import attempt
+
+    output = attempt(arguments)
+    if output is None:
+        return _dispatch(arguments)
+    sys.stdout.write(output)
+    sys.stdout.flush()
+    return 0
 
 
 def _dispatch(arguments: list[str]) -> int:
     from engine.cli.registry import ROOT
 
-    result = ROOT.main(arguments, prog_name="netpy", standalone_mode=False)
+    code = ROOT.main(arguments)
     sys.stdout.flush()
-    return result if isinstance(result, int) else 0
+    return code
+
+
+def _told(error: Exception) -> int:
+    """Say what went wrong. What is nobody's fault but ours goes on as it is."""
+    from engine.cli.command import CommandError
+    from engine.client import ApiError, ClientError
+
+    match error:
+        case CommandError():
+            return _fail(str(error), error.code)
+        case ApiError():
+            return _fail(f"Error response from daemon: {error}")
+        case ClientError():
+            return _fail(str(error))
+        case OSError():
+            return _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+        case _:
+            raise error
 
 
 def _fail(message: str, code: int = 1) -> int:

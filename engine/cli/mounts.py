@@ -5,14 +5,15 @@ Pure, but for making a relative source absolute, which takes the working directo
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
-from pathlib import PurePosixPath
-from posixpath import normpath
-from typing import Any
+from posixpath import join, normpath
 
 from engine.cli.flags import BadValue
 from engine.cli.units import parse_bytes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 _NAMES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
 _BOOLEANS = ("readonly", "bind-nonrecursive", "volume-nocopy")
@@ -31,7 +32,7 @@ def volumes(specs: Sequence[str], directory: str) -> tuple[list[str], dict[str, 
         if not colon:
             anonymous[spec] = {}
         elif source.startswith("."):
-            binds.append(f"{normpath(PurePosixPath(directory) / source)}:{rest}")
+            binds.append(f"{normpath(join(directory, source))}:{rest}")
         else:
             binds.append(spec)
     return binds, anonymous
@@ -55,6 +56,8 @@ def mounts(specs: Sequence[str]) -> list[dict[str, Any]]:
 
 def mount(spec: str) -> dict[str, Any]:
     """One `type=bind,source=/a,target=/b,readonly`. Raises ValueError with Docker's words."""
+    import csv
+
     found: dict[str, Any] = {"Type": "volume"}
     for text in next(csv.reader([spec])):
         given, equals, value = text.partition("=")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 import sys
-from collections.abc import Sequence
-from typing import Any
 
 from engine.cli import environment
 from engine.cli.command import Call, CommandError, command, each
@@ -14,6 +11,12 @@ from engine.cli.filters import filters
 from engine.cli.flags import BadValue, Options, flag, listed, many, number, text
 from engine.cli.prompt import confirmed
 from engine.client import ApiError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from ipaddress import IPv4Network, IPv6Network
+    from typing import Any
 
 
 @command(
@@ -129,19 +132,23 @@ def _overlap(first: str, second: str) -> bool:
     return one.version == other.version and one.overlaps(other)
 
 
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _network(text: str) -> IPv4Network | IPv6Network:
     if "/" not in text:
         raise ValueError(f"invalid subnet {text} : invalid CIDR address: {text}")
+    from ipaddress import ip_network
+
     try:
-        return ipaddress.ip_network(text, strict=False)
+        return ip_network(text, strict=False)
     except ValueError as error:
         raise ValueError(f"invalid subnet {text} : invalid CIDR address: {text}") from error
 
 
 def _home(entries: Sequence[dict[str, Any]], value: str, what: str) -> dict[str, Any]:
     """The entry whose subnet holds the address or range."""
+    from ipaddress import ip_address
+
     try:
-        address = ipaddress.ip_address(value.partition("/")[0])
+        address = ip_address(value.partition("/")[0])
     except ValueError as error:
         raise ValueError(f"no matching subnet for {what} {value}") from error
     for entry in entries:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from engine.cli.command import Call, CommandError, command
 from engine.cli.documents import entries, section
 from engine.cli.rows import joined
 from engine.cli.tables import aligned
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @command("port", "CONTAINER [PRIVATE_PORT[/PROTO]]", least=1, most=2)

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import csv
-import ipaddress
-from collections.abc import Sequence
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 Bindings = dict[str, list[dict[str, str]]]
@@ -79,6 +79,8 @@ def _address(text: str) -> str:
     if not text:
         return ""
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    import ipaddress
+
     try:
         ipaddress.ip_address(bare.partition("%")[0])
     except ValueError as error:
@@ -117,6 +119,8 @@ def _plain(spec: str) -> str:
     """The short form of `published=8800,target=80,protocol=tcp`; short forms are left alone."""
     if "=" not in spec:
         return spec
+    import csv
+
     fields = {"protocol": "tcp", "published": "", "target": ""}
     for field in next(csv.reader([spec])):
         name, equals, value = field.partition("=")

@@ -6,11 +6,13 @@ Writes to the stream it is given, nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TextIO
-
 from engine.cli.documents import section
 from engine.cli.units import size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, TextIO
 
 
 class StreamError(Exception):

@@ -5,14 +5,14 @@ Errors are BadValue (one flag's value is wrong) or ValueError (flags do not go t
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from fractions import Fraction
-from typing import Any
-
 from engine.cli.filters import duration
 from engine.cli.flags import BadValue, Options
 from engine.cli.units import parse_bytes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 ULIMITS = [
     "core",
@@ -33,7 +33,6 @@ ULIMITS = [
 ]
 _SYSCTLS = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
             "kernel.shmmni", "kernel.shm_rmid_forced")  # fmt: skip
-_MODE = re.compile(r"[rwm]+")
 
 
 def size_of(options: Options, flag: str, *, unlimited: bool = False) -> int:
@@ -51,6 +50,8 @@ def nano_cpus(text: str) -> int:
     """`1.5` CPUs in billionths."""
     if not text:
         return 0
+    from fractions import Fraction
+
     try:
         nano = Fraction(text) * 1_000_000_000
     except (ValueError, ZeroDivisionError) as error:
@@ -97,11 +98,11 @@ def devices(specs: Sequence[str]) -> list[dict[str, str]]:
     found: list[dict[str, str]] = []
     for spec in specs:
         parts = spec.split(":")
-        if len(parts) > 3 or (len(parts) == 3 and not _MODE.fullmatch(parts[2])):
+        if len(parts) > 3 or (len(parts) == 3 and not _is_mode(parts[2])):
             raise ValueError(f"bad format for path: {spec}")
         inside, mode = parts[0], "rwm"
         for part in parts[1:]:
-            if _MODE.fullmatch(part):
+            if _is_mode(part):
                 mode = part
             else:
                 inside = part
@@ -109,6 +110,10 @@ def devices(specs: Sequence[str]) -> list[dict[str, str]]:
             raise ValueError(f"{spec} is not an absolute path")
         found.append({"PathOnHost": parts[0], "PathInContainer": inside, "CgroupPermissions": mode})
     return found
+
+
+def _is_mode(text: str) -> bool:
+    return bool(text) and not text.strip("rwm")
 
 
 def sysctls(specs: Sequence[str]) -> dict[str, str]:

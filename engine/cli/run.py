@@ -8,20 +8,20 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from engine.cli import container_flags, progress, streaming, terminal
 from engine.cli.command import Call, CommandError, command
 from engine.cli.container_body import Surroundings, create_body
-from engine.cli.documents import entries, section
+from engine.cli.documents import entries
+from engine.cli.outcomes import DAEMON_FAILED, exit_code, start_failure
+from engine.cli.records import record
 from engine.cli.references import reference
-from engine.client import ApiError, Client, ClientError, Response
+from engine.client import ApiError, Client, ClientError
 
-DAEMON_FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
-_NOT_FOUND = ("executable file not found", "no such file or directory", "system cannot find the file specified")
-_NOT_EXECUTABLE = ("permission denied", "is a directory")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _PULLS = ("always", "missing", "never")
 _ARGUMENTS = "IMAGE [COMMAND] [ARG...]"
 
@@ -52,8 +52,8 @@ def run(call: Call) -> int | None:
         _check_terminal(body)
         identifier = _created(call, body)
         if options.flag("detach"):
+            print(identifier, flush=True)  # before the start, which may fail: the container is there
             _start(call.client, identifier)
-            print(identifier)
             return 0
         return _follow(call, _Container(identifier, body, keys))
     except (ClientError, ValueError, progress.StreamError) as error:
@@ -65,7 +65,7 @@ def _document(call: Call) -> dict[str, Any]:
     if (policy := call.options.text("pull")) not in _PULLS:
         raise ValueError(f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"')
     reference(image)  # a malformed name is told before anything else
-    around = Surroundings(variables=os.environ, directory=str(Path.cwd()), size=terminal.size(1))
+    around = Surroundings(variables=os.environ, directory=os.getcwd(), size=terminal.size(1))
     return create_body(image, words, call.options, around)
 
 
@@ -80,15 +80,6 @@ def _failure(call: Call, error: Exception) -> CommandError:
         return CommandError(f"netpy: {error}", DAEMON_FAILED, hint=call.path)
     message = f"Error response from daemon: {str(error).rstrip('.')}."
     return CommandError(f"netpy: {message}", start_failure(message), hint=call.path)
-
-
-def start_failure(message: str) -> int:
-    """The exit code that stands for a refusal to start."""
-    if any(words in message for words in _NOT_FOUND):
-        return NOT_FOUND
-    if any(words in message for words in _NOT_EXECUTABLE):
-        return NOT_EXECUTABLE
-    return DAEMON_FAILED
 
 
 # create
@@ -106,15 +97,16 @@ def _print_plan(call: Call, body: dict[str, Any]) -> int:
 
 def _created(call: Call, body: dict[str, Any]) -> str:
     """Create the container, pulling its image if that is called for; returns its id."""
-    cid_file = Path(call.options.text("cidfile")) if call.options.text("cidfile") else None
-    if cid_file is not None and cid_file.exists():
+    cid_file = call.options.text("cidfile")
+    if cid_file and os.access(cid_file, os.F_OK):
         raise ValueError(f"container ID file found, make sure the other container isn't running or delete {cid_file}")
     answer = _create_with_image(call, body)
     for warning in entries(answer, "Warnings"):
         print(f"WARNING: {warning}", file=sys.stderr)
     identifier = str(answer["Id"])
-    if cid_file is not None:
-        cid_file.write_text(identifier)
+    if cid_file:
+        with open(cid_file, "w") as stream:
+            stream.write(identifier)
     return identifier
 
 
@@ -150,7 +142,7 @@ def _start(client: Client, identifier: str) -> None:
     client.request("POST", f"/containers/{identifier}/start").read()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Container:
     id: str
     body: dict[str, Any]
@@ -197,12 +189,3 @@ def _conversation(container: _Container) -> streaming.Conversation:
         stderr=streams["stderr"],
         detach_keys=container.keys if container.body["Tty"] else b"",
     )
-
-
-def exit_code(ending: Response) -> int:
-    """What a wait says in the end."""
-    answer: dict[str, Any] = ending.json() or {}
-    if message := section(answer, "Error").get("Message"):
-        print(f"Error waiting for container: {message}", file=sys.stderr)
-        return DAEMON_FAILED
-    return int(answer.get("StatusCode", 0))

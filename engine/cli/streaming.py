@@ -1,31 +1,47 @@
 """Carries a conversation with a container's process: standard input up, output down, signals and window sizes aside.
 
 One thread reads standard input, the caller's reads the connection. Without a TTY the connection carries frames (see
-engine.streams); the end of standard input is a half-close, so that output can go on. Does I/O on sockets.
+engine.streams), which are printed as they come, not when they are complete; the end of standard input is a half-close,
+so that output can go on. Does I/O on sockets. Its imports are few, as every attached command has it in its path.
 """
 
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import sys
-import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from _socket import SHUT_RDWR, SHUT_WR
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
-from typing import BinaryIO
 
 from engine.cli import terminal
+from engine.cli.records import record
 from engine.client import Client, ClientError
-from engine.streams import STDERR, Decoder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Generator, Iterator, Mapping
+    from typing import BinaryIO
+
+    from engine.client import Connection
+else:
+    import _signal as signal  # the same functions and numbers, without the enumerations
 
 _PIECE = 64 * 1024
-_FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2,
-              signal.SIGALRM, signal.SIGCONT)  # fmt: skip
+_STDERR = 2
+_HEADER = 8
+_FORWARDED: dict[int, str] = {
+    signal.SIGHUP: "HUP",
+    signal.SIGINT: "INT",
+    signal.SIGQUIT: "QUIT",
+    signal.SIGTERM: "TERM",
+    signal.SIGUSR1: "USR1",
+    signal.SIGUSR2: "USR2",
+    signal.SIGALRM: "ALRM",
+    signal.SIGCONT: "CONT",
+}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Conversation:
     """How to talk: with a TTY or in frames, with standard input or without, and what detaches (nothing if empty)."""
 
@@ -36,21 +52,24 @@ class Conversation:
     stderr: bool = True
 
 
-def converse(sock: socket.socket, how: Conversation, source: int = 0) -> bool:
+def converse(sock: Connection, how: Conversation, source: int = 0) -> bool:
     """Talk until the other side has no more to say. Returns whether the user detached. Closes the socket."""
-    detached = threading.Event()
     with sock, ExitStack() as stack:
-        if how.stdin:
-            if how.tty:
-                stack.enter_context(terminal.raw(source))
-            threading.Thread(target=_send, args=(sock, how, source, detached), daemon=True).start()
-        else:
+        if not how.stdin:
             _half_close(sock)
+            receive(_pieces(sock), how)
+            return False
+        import threading
+
+        if how.tty:
+            stack.enter_context(terminal.raw(source))
+        typed = _Input(sock, how, source)
+        threading.Thread(target=typed.pump, daemon=True).start()
         receive(_pieces(sock), how)
-    return detached.is_set()
+        return typed.detached
 
 
-def _pieces(sock: socket.socket) -> Iterator[bytes]:
+def _pieces(sock: Connection) -> Iterator[bytes]:
     try:
         while piece := sock.recv(_PIECE):
             yield piece
@@ -61,16 +80,38 @@ def _pieces(sock: socket.socket) -> Iterator[bytes]:
 def receive(pieces: Iterator[bytes], how: Conversation) -> None:
     """Print what comes: raw with a TTY, else frames on the stream each belongs to."""
     out, err = sys.stdout.buffer, sys.stderr.buffer
-    decoder = Decoder()
+    frames = _Frames()
     for piece in pieces:
         if how.tty:
             _write(out, piece)
             continue
-        for frame in decoder.feed(piece):
-            if frame.stream == STDERR and how.stderr:
-                _write(err, frame.data)
-            elif frame.stream != STDERR and how.stdout:
-                _write(out, frame.data)
+        for stream, data in frames.feed(piece):
+            if stream == _STDERR and how.stderr:
+                _write(err, data)
+            elif stream != _STDERR and how.stdout:
+                _write(out, data)
+
+
+class _Frames:
+    """Takes frames apart, however they were cut: whose bytes these are, without waiting for the rest of a frame."""
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._stream = 0
+        self._left = 0
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        while data:
+            if not self._left:
+                missing = _HEADER - len(self._header)
+                self._header, data = self._header + data[:missing], data[missing:]
+                if len(self._header) == _HEADER:
+                    self._stream, self._left = self._header[0], int.from_bytes(self._header[4:], "big")
+                    self._header = b""
+                continue
+            piece, data = data[: self._left], data[self._left :]
+            self._left -= len(piece)
+            yield self._stream, piece
 
 
 def _write(stream: BinaryIO, data: bytes) -> None:
@@ -78,26 +119,34 @@ def _write(stream: BinaryIO, data: bytes) -> None:
     stream.flush()
 
 
-def _send(sock: socket.socket, how: Conversation, source: int, detached: threading.Event) -> None:
-    keys = terminal.KeyFilter(how.detach_keys) if how.detach_keys else None
-    try:
-        while data := os.read(source, _PIECE):
-            found = False
-            if keys is not None:
-                data, found = keys.feed(data)
-            sock.sendall(data)
-            if found:
-                detached.set()
-                sock.shutdown(socket.SHUT_RDWR)
-                return
-    except OSError:
-        return  # the other side has gone; whoever reads from it notices
-    _half_close(sock)
+class _Input:
+    """Carries what is typed to the other side, in a thread of its own, until its end or the keys that detach."""
+
+    def __init__(self, sock: Connection, how: Conversation, source: int) -> None:
+        self.detached = False
+        self._sock = sock
+        self._source = source
+        self._keys = terminal.KeyFilter(how.detach_keys) if how.detach_keys else None
+
+    def pump(self) -> None:
+        try:
+            while data := os.read(self._source, _PIECE):
+                found = False
+                if self._keys is not None:
+                    data, found = self._keys.feed(data)
+                self._sock.sendall(data)
+                if found:
+                    self.detached = True
+                    self._sock.shutdown(SHUT_RDWR)
+                    return
+        except OSError:
+            return  # the other side has gone; whoever reads from it notices
+        _half_close(self._sock)
 
 
-def _half_close(sock: socket.socket) -> None:
+def _half_close(sock: Connection) -> None:
     with suppress(OSError):  # already gone: the reader sees the end
-        sock.shutdown(socket.SHUT_WR)
+        sock.shutdown(SHUT_WR)
 
 
 def _post(host: str, path: str, query: Mapping[str, object]) -> None:
@@ -111,9 +160,8 @@ def forwarded_signals(host: str, container: str) -> Generator[None]:
     """Every signal that reaches us goes to the container's process instead."""
 
     def forward(number: int, _: object) -> None:
-        name = signal.Signals(number).name.removeprefix("SIG")
         with suppress(ClientError):  # it has gone already: there is nobody left to tell
-            _post(host, f"/containers/{container}/kill", {"signal": name})
+            _post(host, f"/containers/{container}/kill", {"signal": _FORWARDED[number]})
 
     before = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:

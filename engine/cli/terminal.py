@@ -6,12 +6,11 @@ Does I/O on file descriptors; the key filter is pure.
 from __future__ import annotations
 
 import os
-import signal
-import termios
-import tty
-from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from types import FrameType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
 
 DEFAULT_KEYS = "ctrl-p,ctrl-q"
 _CONTROLS = "abcdefghijklmnopqrstuvwxyz"
@@ -40,6 +39,9 @@ def raw(descriptor: int) -> Generator[None]:
     if not is_terminal(descriptor):
         yield
         return
+    import termios
+    import tty
+
     before = termios.tcgetattr(descriptor)
     tty.setraw(descriptor, termios.TCSANOW)
     try:
@@ -52,7 +54,9 @@ def raw(descriptor: int) -> Generator[None]:
 def on_resize(action: Callable[[], None]) -> Generator[None]:
     """Run the action whenever the terminal changes its size."""
 
-    def react(_number: int, _frame: FrameType | None) -> None:
+    import signal
+
+    def react(_number: int, _frame: object) -> None:
         action()
 
     before = signal.signal(signal.SIGWINCH, react)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from engine.containers import merging, mounts, naming, networking, wiring
-from engine.containers.documents import table
+from engine.containers import merging, mounts, naming, networking, ports, wiring
+from engine.containers.documents import console_size, table
 from engine.containers.files import host_name
 from engine.containers.parts import Parts, announce
 from engine.containers.records import Entry
@@ -72,6 +72,8 @@ def draft(parts: Parts, request: Request) -> tuple[Container, list[str]]:
     config = merging.config(request.config, table(image.config, "config"), identity)
     if networking.is_host(host_config) and not request.config.get("Hostname"):
         config["Hostname"] = host_name()
+    console_size(host_config)
+    ports.keys(config, host_config)  # a port that is none is refused now, not when it is shown
     host_config = _settled(parts, host_config)
     words = merging.command(config)
     container = Container(

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from engine.containers.documents import items
+from engine.containers.documents import console_size, items
 from engine.containers.parts import ExecProcess, Parts, announce
 from engine.containers.records import Entry, require
 from engine.containers.sessions import AwaitedSession
@@ -52,6 +52,7 @@ class Execs:
         require(entry, "exec")
         if not body.get("Cmd"):
             raise InvalidArgument("No exec command specified")
+        console_size(body)
         made = Exec(id=self._parts.new_id(), entry=entry, options=dict(body))
         with self._lock:
             self._forget_old()
@@ -130,7 +131,6 @@ class Execs:
             options.get("User") or container.config.get("User") or "",
             tuple(items(container.host_config, "GroupAdd")),
         )
-        rows, columns = options.get("ConsoleSize") or (0, 0)
         request = ExecRequest(
             options=options,
             container=container.config,
@@ -138,7 +138,7 @@ class Execs:
             hostname=container.config["Hostname"],
             user=user,
             facts=parts.host.facts,
-            console=(rows, columns),
+            console=console_size(options),
         )
         return parts.runtime_of(container).exec(
             container.id,

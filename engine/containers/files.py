@@ -68,6 +68,10 @@ class Files:
             options=tuple(host.get("DnsOptions") or ours.options) or None,
         )
 
+    def ndots(self, container: Container) -> int:
+        """The ndots that its resolv.conf will have on a network with a name server; 0 where nobody asked for one."""
+        return texts.ndots(self._host_settings("embedded")[0], self.wishes(container))
+
     def write(self, container: Container, wiring: Wiring) -> None:
         """All three, anew: before a start."""
         home = self._home(container.id)

@@ -206,12 +206,15 @@ def _with_mac(settings: Json, mac: str) -> Json:
 
 
 def _kept(settings: Json, aliases: list[str]) -> Json:
-    """The part of EndpointSettings that was asked for; the rest is of the running endpoint, and the controller's."""
+    """The part of EndpointSettings that was asked for; the rest is of the running endpoint, and the controller's.
+
+    An empty object comes back as one, and an absent one as null: Docker's clients tell them apart.
+    """
     return {
-        "IPAMConfig": settings.get("IPAMConfig") or None,
+        "IPAMConfig": settings.get("IPAMConfig"),
         "Links": settings.get("Links") or None,
         "Aliases": aliases or None,
-        "DriverOpts": settings.get("DriverOpts") or None,
+        "DriverOpts": settings.get("DriverOpts"),
         "GwPriority": int(settings.get("GwPriority") or 0),
         "MacAddress": _mac(settings.get("MacAddress") or ""),
     }

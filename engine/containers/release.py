@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from typing import cast
 
 from engine.containers.parts import Parts
 from engine.model import Container
@@ -52,6 +53,14 @@ def each(what: str, *steps: tuple[str, Callable[[], object]]) -> list[str]:
         try:
             step()
         except (NetpyError, OSError, ExceptionGroup) as error:
-            logger.warning("%s: %s failed: %s", what, name, error)
-            failures.append(f"{name}: {error}")
+            failures.append(f"{name}: {_told(error)}")
+            logger.warning("%s: %s", what, failures[-1])
     return failures
+
+
+def _told(error: Exception) -> str:
+    """What went wrong; of a group, what every part of it says."""
+    if not isinstance(error, ExceptionGroup):
+        return str(error)
+    inner = cast("ExceptionGroup[Exception]", error)
+    return "; ".join(_told(part) for part in inner.exceptions)

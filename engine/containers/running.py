@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine import lifecycle
-from engine.containers import wiring
+from engine.containers import links, wiring
 from engine.containers.documents import items
 from engine.containers.parts import Parts, Process, announce
 from engine.containers.records import Entry, require
@@ -97,20 +97,22 @@ def exit_code_of(error: Exception) -> int:
 def _launch(parts: Parts, entry: Entry, hooks: Hooks) -> None:
     container = _with_target_hostname(parts, entry)
     wiring.check_shared_modes(parts, container)
+    linked = links.linked(parts, container)
     target = wiring.target_of(parts, container)
     sandbox = wiring.sandbox_of(parts, container)
     if sandbox.netns and target is None:
         parts.kernel.create_netns(sandbox.netns)
     attached = aside(lambda: _attach(parts, container))
     try:
-        process = _make(parts, container)
+        process = _make(parts, links.informed(container, linked))
     finally:
         # Whatever became of the process: nothing may be given back while the other half still takes.
         failure = attached.exception()
     if failure is not None:
         raise failure
     if target is None:
-        parts.files.write(container, wiring.wiring_of(parts, container, attached.result()))
+        wired = wiring.wiring_of(parts, container, attached.result())
+        parts.files.write(container, replace(wired, links=links.host_lines(linked)))
     parts.records.change_state(entry, pid=process.pid, monitor_pid=process.monitor_pid)
     hooks.on_made(container)
     parts.runtime_of(container).start(container.id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
-from engine.containers.documents import items
 from engine.containers.files import Mode, Wiring
 from engine.containers.networking import is_host, shared_with
 from engine.containers.parts import Parts
@@ -19,7 +18,8 @@ def sandbox_of(parts: Parts, container: Container) -> Sandbox:
     """The namespace that the container's networks are plugged into."""
     netns = "" if is_host(container.host_config) else str(parts.paths.netns(container.id))
     servers = tuple(container.host_config.get("Dns") or parts.host.dns)
-    return Sandbox(id=container.id, netns=netns, dns=servers)
+    ndots = parts.files.ndots(container) if netns else 0
+    return Sandbox(id=container.id, netns=netns, dns=servers, ndots=ndots)
 
 
 def requests_of(container: Container) -> list[tuple[str, EndpointSpec]]:
@@ -44,7 +44,7 @@ def wiring_of(parts: Parts, container: Container, endpoints: list[Endpoint]) -> 
     """What these endpoints mean for the container's files."""
     networks = [parts.controller.network(endpoint.network_id) for endpoint in endpoints]
     mode: Mode = "host" if is_host(container.host_config) else mode_of(networks)
-    return Wiring(addresses=addresses_of(endpoints), mode=mode, links=_linked_lines(parts, container, mode))
+    return Wiring(addresses=addresses_of(endpoints), mode=mode)
 
 
 def announce(parts: Parts, container: Container, network: Network, action: str) -> None:
@@ -88,24 +88,3 @@ def joined(parts: Parts, container: Container, key: str) -> int:
     if not target.container.state.running:
         raise Conflict(f"cannot join {key[:3]} namespace of a non running container: {target.id}")
     return target.container.state.pid
-
-
-def _linked_lines(parts: Parts, container: Container, mode: Mode) -> tuple[str, ...]:
-    """Lines of /etc/hosts for `--link` on the default bridge, which has no name server."""
-    if mode != "bridge":
-        return ()
-    lines: list[str] = []
-    for text in items(container.host_config, "Links"):
-        name, _, alias = str(text).lstrip("/").partition(":")
-        try:
-            target = parts.records.find(name).container
-        except NotFound:
-            raise NotFound(f"could not get container for {name}") from None
-        if not target.state.running:
-            raise Conflict(
-                f"Cannot link to a non running container: /{target.name} AS /{container.name}/{alias or name}"
-            )
-        names = " ".join(dict.fromkeys([alias or name, target.config["Hostname"], target.name]))
-        for address in addresses_of(parts.controller.endpoints(sandbox_id=target.id))[:1]:
-            lines.append(f"{address}\t{names}")
-    return tuple(lines)

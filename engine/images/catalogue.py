@@ -108,11 +108,20 @@ class Images:
         return [documents.summary(image) for image in self._select(filters or {})]
 
     def layers(self, image_id: str) -> list[Path]:
-        """The image's overlay lower directories, the topmost first. NotFound when there is no such image."""
+        """The image's overlay lower directories, the topmost first. NotFound when there is no such image.
+
+        They end at a layer whose root is opaque: what lies below is hidden, and overlayfs would show it, since it
+        looks for that mark in directories only, not in the roots of layers.
+        """
         image = self._index.image(image_id)
         if image is None:
             raise NotFound(f"No such image: {image_id}")
-        return [self._layers.diff(layer) for layer in reversed(image.layers)]
+        lowers: list[Path] = []
+        for layer in reversed(image.layers):
+            lowers.append(self._layers.diff(layer))
+            if self._layers.hides_all_below(layer):
+                break
+        return lowers
 
     # -- bringing in and handing out
 

@@ -23,6 +23,7 @@ from engine.images import recipe
 from engine.images.unpacking import ZSTD, Stream, Unpacked, Unpacking
 
 _MAGIC = len(ZSTD)
+OPAQUE = "trusted.overlay.opaque"
 
 
 class Layers:
@@ -58,6 +59,13 @@ class Layers:
     def diff(self, diff_id: str) -> Path:
         """The layer's tree, to be used as an overlay lower directory."""
         return self._home(diff_id) / "diff"
+
+    def hides_all_below(self, diff_id: str) -> bool:
+        """Whether the layer's root itself is opaque (`.wh..wh..opq` at the top of its tar)."""
+        try:
+            return os.getxattr(self.diff(diff_id), OPAQUE) == b"y"
+        except OSError:
+            return False
 
     def tar(self, diff_id: str) -> Iterator[bytes]:
         """The layer's tar, uncompressed, bit for bit."""

@@ -219,7 +219,7 @@ class Attachment:
         wiring = context.wiring
         before, after = wiring.sandbox_state(move.before, dns_port), wiring.sandbox_state(move.after, dns_port)
         with context.locks.holding(*(plug.network.id for plug in move.after)):
-            plan = wiring.plan(before, after | self._network_states(move.after))
+            plan = wiring.plan(before, after | self._network_states(move.after), cursory=True)
             wiring.change(plan)
         undo.callback(wiring.undo, plan)
         wiring.act(wiring.followups(before, after, move.after))
@@ -300,7 +300,7 @@ class Attachment:
         before, after = wiring.sandbox_state(move.before, port), wiring.sandbox_state(move.after, port)
         with context.locks.holding(*(plug.network.id for plug in move.before)):
             wanted = after | (self._network_states(move.after) if move.after else _MUTE)
-            plan = wiring.plan(before, wanted, self._network_states(move.leaving))
+            plan = wiring.plan(before, wanted, self._network_states(move.leaving), cursory=True)
             errors = wiring.dismantle(plan)
         wiring.act(wiring.followups(before, after, move.before))
         return list(errors)

@@ -52,7 +52,9 @@ def with_gateways(plugs: Sequence[Plug]) -> tuple[Plug, ...]:
 
 def _offers_gateway(plug: Plug, family: Family) -> bool:
     subnet = plug.network.subnet_of(family)
-    return bool(subnet and subnet.gateway and plug.endpoint.address_of(family) and not plug.network.spec.internal)
+    return bool(
+        subnet and subnet.default_gateway and plug.endpoint.address_of(family) and not plug.network.spec.internal
+    )
 
 
 def interface_name(network: Network, spec: EndpointSpec, driver: Driver, taken: set[str]) -> str:
@@ -90,6 +92,7 @@ def view(sandbox: Sandbox, plugs: Sequence[Plug], named: set[str]) -> View:
         links=links,
         upstreams=sandbox.dns,
         external=any(not plug.network.spec.internal for plug in plugs),
+        ndots=sandbox.ndots,
     )
 
 

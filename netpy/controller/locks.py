@@ -70,6 +70,21 @@ class Locks:
         try:
             yield
         finally:
-            with self._gate:
-                self._alone = False
-                self._gate.notify_all()
+            self._leave()
+
+    @contextmanager
+    def alone_at_once(self) -> Generator[bool]:
+        """As `alone`, but without waiting: False when somebody is inside."""
+        with self._gate:
+            free = not self._alone and not self._inside
+            self._alone = self._alone or free
+        try:
+            yield free
+        finally:
+            if free:
+                self._leave()
+
+    def _leave(self) -> None:
+        with self._gate:
+            self._alone = False
+            self._gate.notify_all()

@@ -233,6 +233,8 @@ def prune(networks: Networks, candidates: list[Network], keep: Callable[[Network
             networks.remove(network.id)
         except (Forbidden, NotFound):
             continue  # in use, or somebody was faster
+        except ExceptionGroup as error:  # gone all the same; `check` names what it left in the kernel
+            logger.warning("pruning network %s: %s", network.name, "; ".join(map(str, error.exceptions)))
         gone.append(network.name)
     return gone
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from netpy.controller.records import Plug, Records
 from netpy.drivers.bridge import BINDING, MODES
-from netpy.errors import Conflict, Exhausted, InvalidArgument, NetpyError
+from netpy.errors import Conflict, Exhausted, InvalidArgument, NetpyError, PortTaken
 from netpy.firewall.ports import ANY, family_of, host_ips, ordered
 from netpy.kernel import Kernel
 from netpy.model import Family, PortBinding, Protocol
@@ -48,7 +48,7 @@ class Publishing:
     def settle(self, before: Sequence[Plug], after: Sequence[Plug], *, hold: bool = True) -> Published:
         """Bindings for `after`, keeping those of `before`. With `hold`, sockets are opened for the new ones.
 
-        Conflict, Exhausted or KernelError when a port cannot be had; then nothing is left open. The closed ones
+        PortTaken, Exhausted or KernelError when a port cannot be had; then nothing is left open. The closed ones
         are not released yet: that comes after the rules that use them are gone.
         """
         gateways: dict[Family, Plug] = {family: plug for plug in after for family in plug.endpoint.gateways}
@@ -64,7 +64,8 @@ class Publishing:
         except BaseException as error:
             self.close(opened, held=hold)
             if isinstance(error, Conflict | Exhausted | InvalidArgument):
-                raise type(error)(f"{_failed(gateways.values())}: {error}") from error
+                kind = PortTaken if isinstance(error, Conflict) else type(error)
+                raise kind(f"{_failed(gateways.values())}: {error}") from error
             raise
         closed = tuple(binding for left in existing.values() for binding in left)
         plugs = tuple(_with_ports(plug, bindings[plug.endpoint.id]) for plug in after)

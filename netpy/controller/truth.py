@@ -12,19 +12,20 @@ to name.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
+from contextlib import AbstractContextManager, contextmanager
 
 from netpy import render
 from netpy.controller.choices import record, view, with_gateways
 from netpy.controller.context import Context
 from netpy.controller.networks import Networks
 from netpy.controller.records import Plug
-from netpy.diff import Plan, State
+from netpy.diff import Create, Plan, State
 from netpy.dns import Record, View
 from netpy.drivers import Acquirer
 from netpy.errors import NetpyError
 from netpy.model import Network, Sandbox
-from netpy.objects import KernelObject
+from netpy.objects import Bridge, KernelObject, Veth
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,24 @@ class Truth:
             left = set(render.drift(self._difference())) if before else set[str]()
             return [line for line in render.drift(before) if line not in left]
 
+    def mend(self, links: Collection[str] | None = None, *, wait: bool = True) -> list[str] | None:
+        """What somebody did to the host, undone: as `repair`, but a sandbox's inside is left to its owner.
+
+        It is put right only along with the pair that leads there. With `links`, nothing is looked at unless one of
+        them is wanted. Returns what was mended; None, if it may not wait, when there is work going on.
+        """
+        locks = self._context.locks
+        with locks.alone_at_once() if not wait else _true(locks.alone()) as free:
+            if not free:
+                return None
+            wanted = self._wanted()
+            if links is not None and not {o.name for o in wanted if isinstance(o, Bridge | Veth)} & set(links):
+                return []
+            plan = self._damage(wanted)
+            self._mend(plan)
+            left = set(render.drift(self._damage(wanted))) if plan else set[str]()
+            return [line for line in render.drift(plan) if line not in left]
+
     def reconcile(self, alive: Callable[[Sandbox], bool]) -> None:
         """After a restart: settle the records, then bring everything that should be into being again."""
         with self._context.locks.alone():
@@ -61,6 +80,13 @@ class Truth:
 
     def _difference(self, gone: State = frozenset()) -> Plan:
         return self._context.wiring.drift(self._wanted(), gone)
+
+    def _damage(self, wanted: State) -> Plan:
+        """The difference on the host, and inside of those sandboxes whose pair is gone."""
+        drift = self._context.wiring.drift
+        plan = drift(frozenset(obj for obj in wanted if not obj.key.netns))
+        pairs = {each.after.peer_netns for each in plan if isinstance(each, Create) and isinstance(each.after, Veth)}
+        return drift(frozenset(obj for obj in wanted if obj.key.netns in {"", *pairs})) if pairs else plan
 
     def _wanted(self) -> State:
         """What all active records want. A driver that is not there any more wants nothing."""
@@ -187,6 +213,12 @@ class Truth:
             step()
         except Exception as error:  # one failure must not keep the rest from coming up
             logger.warning("%s: %s", what, error)
+
+
+@contextmanager
+def _true(waiting: AbstractContextManager[None]) -> Generator[bool]:
+    with waiting:
+        yield True
 
 
 def _active(plugs: Iterable[Plug]) -> tuple[Plug, ...]:

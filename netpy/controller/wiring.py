@@ -83,15 +83,15 @@ class Wiring:
 
     # ---- plans ---------------------------------------------------------------------------------------------------
 
-    def plan(self, before: State, wanted: State, spared: State = frozenset()) -> Plan:
+    def plan(self, before: State, wanted: State, spared: State = frozenset(), *, cursory: bool = False) -> Plan:
         """What the kernel has to change so that `wanted` holds and what else was in `before` is gone. Lowered.
 
-        What `spared` needs as well is not touched. Settings are not taken back.
+        What `spared` needs as well is not touched. Settings are not taken back. `cursory` as in `Kernel.observe`.
         """
         target = self._kernel.lower(wanted)
         keep = {obj.key for obj in target} | {obj.key for obj in self._kernel.lower(spared)}
         old = {obj for obj in self._kernel.lower(before) if obj.key not in keep and not isinstance(obj, Sysctl)}
-        return diff(self._kernel.observe(target | old), target)
+        return diff(self._kernel.observe(target | old, cursory=cursory), target)
 
     def rehearse(self, before: State, after: State, standing: State = frozenset()) -> Plan:
         """The same over intents, for people to read: firewall intents count as present if `before` has them.

@@ -13,6 +13,8 @@ from typing import Protocol
 
 from netpy.model import Sandbox
 
+TTL = 5  # seconds: longer than a burst of connections, shorter than anybody waits for a moved container (moby#30029)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:

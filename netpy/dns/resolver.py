@@ -27,10 +27,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from netpy.dns import View, codec, wire
+from netpy.dns import TTL, View, codec, wire
 from netpy.dns.zones import Backend, Snapshot
 
-TTL = 5  # seconds: longer than a burst of connections, shorter than anybody waits for a moved container (moby#30029)
 LONGEST_QUERY = 4096  # octets; nothing that asks is longer
 _ONE_QUESTION = b"\0\1\0\0\0\0\0\0"  # the four counts of a header
 _WITH_OPTION = b"\0\1\0\0\0\0\0\1"

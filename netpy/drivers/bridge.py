@@ -21,7 +21,7 @@ from ipaddress import ip_address
 
 from netpy.diff import State
 from netpy.drivers import Defaults, Option, Traits, boolean, check_options
-from netpy.errors import InvalidArgument
+from netpy.errors import Forbidden, InvalidArgument
 from netpy.model import Endpoint, Family, Network, NetworkSpec, PortBinding, Subnet
 from netpy.objects import (
     Address,
@@ -119,6 +119,7 @@ class BridgeDriver:
         check_options(spec.options, self.options, f"network {spec.name}")
         if not (spec.ipv4 or spec.ipv6):
             raise InvalidArgument(f"network {spec.name}: IPv4 or IPv6 must be enabled")
+        _refuse_several(spec)
         for family in (4, 6):
             mode = spec.options.get(MODES[family], "nat")
             if mode == "isolated" and not spec.internal:
@@ -175,8 +176,8 @@ class BridgeDriver:
         objects.update(Address(netns=netns, link=ifname, address=a) for a in endpoint.addresses)
         for family in endpoint.gateways:
             subnet = network.subnet_of(family)
-            if subnet and subnet.gateway:
-                route = Route(netns=netns, destination=DEFAULT_ROUTE[family], link=ifname, via=subnet.gateway)
+            if subnet and subnet.default_gateway:
+                route = Route(netns=netns, destination=DEFAULT_ROUTE[family], link=ifname, via=subnet.default_gateway)
                 objects.add(route)
         objects.update(self._ports(network, endpoint))
         return frozenset(objects)
@@ -209,6 +210,17 @@ class BridgeDriver:
 
     def _mtu(self, network: Network) -> int:
         return int(network.spec.options.get(MTU) or self._defaults.mtu)
+
+
+def _refuse_several(spec: NetworkSpec) -> None:
+    """A bridge gets one address of a family. Docker's refusal, with what it is about."""
+    for family, enabled in ((4, spec.ipv4), (6, spec.ipv6)):
+        asked = [each.subnet for each in spec.subnets if each.subnet and (":" in each.subnet) == (family == 6)]
+        if enabled and len(asked) > 1:
+            raise Forbidden(
+                f"bridge driver doesn't support multiple subnets: network {spec.name} asks for {' and '.join(asked)}, "
+                f"only one of IPv{family} is possible"
+            )
 
 
 def _publish(bridge: str, address: str, port: PortBinding) -> Publish:

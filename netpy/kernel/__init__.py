@@ -47,10 +47,11 @@ class Kernel(Protocol):
         """`state` with every firewall intent replaced by the objects of the firewall backend in use. Pure."""
         ...
 
-    def observe(self, like: State) -> State:
+    def observe(self, like: State, *, cursory: bool = False) -> State:
         """What exists under the keys of `like` (a lowered state), in the same terms; what is missing is left out.
 
-        Looks up by key and never by dump; reads only fields that the objects of `like` state.
+        Looks up by key and never by dump; reads only fields that the objects of `like` state. `cursory` takes for
+        whole what all networks share as long as it is there at all, which is good enough on the way of a container.
         """
         ...
 

@@ -12,7 +12,7 @@ import logging
 import socket
 import threading
 
-from netpy.errors import Conflict, InvalidArgument, KernelError
+from netpy.errors import InvalidArgument, KernelError, PortTaken
 from netpy.model import Protocol
 
 logger = logging.getLogger(__name__)
@@ -32,11 +32,12 @@ class Holds:
         self._sockets: dict[tuple[str, str, int], socket.socket | None] = {}
 
     def hold(self, protocol: Protocol, host_ip: str, host_port: int) -> int:
-        """Bind the port (0: any) and keep it. Returns the port; Conflict when somebody has it."""
-        what = f"{host_ip}:{host_port}/{protocol}"
+        """Bind the port (0: any) and keep it. Returns the port; PortTaken when somebody has it."""
+        host = f"[{host_ip}]" if ":" in host_ip else host_ip
+        what = f"{host}:{host_port}/{protocol}"
         with self._lock:
             if (protocol, host_ip, host_port) in self._sockets:
-                raise Conflict(f"Bind for {host_ip}:{host_port} failed: port is already allocated")
+                raise PortTaken(f"Bind for {host}:{host_port} failed: port is already allocated")
             opened = _open(protocol, host_ip, what)
             try:
                 if opened is not None:
@@ -72,11 +73,11 @@ def _open(protocol: Protocol, host_ip: str, what: str) -> socket.socket | None:
     return opened
 
 
-def _translated(error: OSError, what: str) -> Conflict | InvalidArgument | KernelError:
+def _translated(error: OSError, what: str) -> PortTaken | InvalidArgument | KernelError:
     reason = (error.strerror or str(error)).lower()
     message = f"failed to bind host port {what}: {reason}"
     if error.errno == errno.EADDRINUSE:
-        return Conflict(message)
+        return PortTaken(message)
     if error.errno == errno.EADDRNOTAVAIL:
         return InvalidArgument(message)
     return KernelError(message)

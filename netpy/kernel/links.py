@@ -17,7 +17,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from netpy.diff import Change, Create, Delete, Update
 from netpy.errors import Conflict, KernelError
 from netpy.kernel import rtnetlink as rt
-from netpy.kernel.rtnetlink import Channel, Message, attribute, nested, number, text
+from netpy.kernel.rtnetlink import Channel, Message, Reply, attribute, nested, number, text
 from netpy.objects import Address, Bridge, KernelObject, Route, Veth
 
 DOOMED = 0x6E657470  # link group of what is only waiting to be deleted, in bulk and later
@@ -54,13 +54,19 @@ def find(channel: Channel, name: str) -> Link | None:
     reply = channel.lookup(Message(rt.GETLINK, 0, body))
     if reply is None:
         return None
+    link = described(reply)
+    return None if link.group == DOOMED else link
+
+
+def described(reply: Reply) -> Link:
+    """The link that a NEWLINK message describes."""
     _, _, index, flags, _ = _LINK.unpack_from(reply.fixed)
     got = reply.attributes
     info = rt.attributes(got.get(_LINKINFO, b""))
-    port = rt.attributes(info.get(_SLAVE_DATA, b""))
-    link = Link(
+    hairpin, isolated = port_flags(info.get(_SLAVE_DATA, b""))
+    return Link(
         index=index,
-        name=name,
+        name=text(got.get(_IFNAME, b"")),
         kind=text(info.get(_KIND, b"")),
         mac=":".join(f"{byte:02x}" for byte in got.get(_MAC, b"")),
         mtu=number(got.get(_MTU, b"")),
@@ -69,10 +75,15 @@ def find(channel: Channel, name: str) -> Link | None:
         master=number(got.get(_MASTER, b"")),
         peer=number(got.get(_PEER, b"")),
         group=number(got.get(_GROUP, b"")),
-        hairpin=bool(number(port.get(_HAIRPIN, b""))),
-        isolated=bool(number(port.get(_ISOLATED, b""))),
+        hairpin=hairpin,
+        isolated=isolated,
     )
-    return None if link.group == DOOMED else link
+
+
+def port_flags(data: bytes) -> tuple[bool, bool]:
+    """Whether a bridge's port lets frames out where they came in, and whether it is isolated."""
+    port = rt.attributes(data)
+    return bool(number(port.get(_HAIRPIN, b""))), bool(number(port.get(_ISOLATED, b"")))
 
 
 def addresses(channel: Channel, index: int) -> set[str]:

@@ -35,6 +35,7 @@ class LinuxKernel:
         self.create_netns = netns.create
         self.delete_netns = netns.delete
         self.host_prefixes = survey.prefixes
+        self.disturbed = backend.disturbed
 
     @property
     def firewall(self) -> str:
@@ -44,9 +45,9 @@ class LinuxKernel:
     def lower(self, state: Iterable[object]) -> State:
         return self._backend.lower(state)
 
-    def observe(self, like: State) -> State:
+    def observe(self, like: State, *, cursory: bool = False) -> State:
         rules = frozenset(obj for obj in like if self._backend.handles(obj))
-        found: set[KernelObject] = set(self._backend.observe(rules)) if rules else set()
+        found: set[KernelObject] = set(self._backend.observe(rules, cursory=cursory)) if rules else set()
         rest = sorted(like - rules, key=lambda obj: obj.key.netns)
         for path, group in groupby(rest, key=lambda obj: obj.key.netns):
             try:

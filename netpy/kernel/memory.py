@@ -52,7 +52,8 @@ class MemoryKernel:
     def lower(self, state: Iterable[object]) -> State:
         return frozenset(state)  # pyright: ignore[reportReturnType]
 
-    def observe(self, like: State) -> State:
+    def observe(self, like: State, *, cursory: bool = False) -> State:
+        del cursory  # every look costs the same here
         with self._lock:
             return frozenset(found for obj in like if (found := self._look(obj)) is not None)
 

@@ -38,8 +38,12 @@ class Backend(Protocol):
         """Whether `obj` is one of this backend's."""
         ...
 
-    def observe(self, like: State) -> State:
-        """What there is under the keys of `like`, in the same terms; looked up by key."""
+    def observe(self, like: State, *, cursory: bool = False) -> State:
+        """What there is under the keys of `like`, in the same terms; looked up by key.
+
+        `cursory`: passages count as present, and where it is cheap to tell that our frame is there at all, so does
+        what networks have in it.
+        """
         ...
 
     def owned(self) -> State:
@@ -48,6 +52,10 @@ class Backend(Protocol):
 
     def apply(self, changes: Sequence[Change]) -> None:
         """All of `changes` or none; KernelError says what was refused. Removing what is gone succeeds."""
+        ...
+
+    def disturbed(self) -> bool:
+        """Whether somebody else changed the legacy tables since the last time this was asked; costs next to nothing."""
         ...
 
     def clean(self) -> None:

@@ -77,6 +77,7 @@ class Legacy:
     def __init__(self, instance: str) -> None:
         self._instance = instance
         self._worker = Worker()
+        self.disturbed = self._worker.disturbed
 
     def has(self, passage: Passage) -> bool:
         """Whether both rules are there, or none is needed; also where the legacy tables cannot be read at all."""

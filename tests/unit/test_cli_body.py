@@ -1,60 +1,17 @@
-"""Flags of run, create and network commands into the API's documents: byte for byte what Docker's client sends."""
+"""Flags of run and create into the API's documents: byte for byte what Docker's client sends."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from engine.cli import container_flags, network
-from engine.cli.command import CommandError
-from engine.cli.container_body import Surroundings, create_body
 from engine.cli.endpoints import Attach, attach
 from engine.cli.environment import variables
-from engine.cli.flags import BadValue, FlagError, Options, Parser, flag, invalid, listed, many, number, text
+from engine.cli.flags import BadValue, invalid
 from engine.cli.mounts import mount
-from engine.cli.network import connect_settings, network_body
 
-AROUND = Surroundings(variables={"HOME": "/root"}, directory="/work", size=(30, 100))
-FLAGS = [*container_flags.shared(), *container_flags.only_run()]
-
-
-def options(argv: list[str], flags: list[Any]) -> Options:
-    values, _, _ = Parser(flags, interspersed=True).parse_args(argv)
-    defaults = {option.name or "": option.default for option in flags}
-    return Options({**defaults, **values}, frozenset(values))
-
-
-def body(*argv: str) -> dict[str, Any]:
-    """The document of `run ARGV busybox:latest sh`."""
-    return create_body("busybox:latest", ["sh"], options(list(argv), FLAGS), AROUND)
-
-
-# as Docker's client 28.2 sent them
-ENDPOINT = json.loads(
-    '{"IPAMConfig":null,"Links":null,"Aliases":null,"MacAddress":"","DriverOpts":null,"GwPriority":0,"NetworkID":"",'
-    '"EndpointID":"","Gateway":"","IPAddress":"","IPPrefixLen":0,"IPv6Gateway":"","GlobalIPv6Address":"",'
-    '"GlobalIPv6PrefixLen":0,"DNSNames":null}'
-)
-MINIMAL = json.loads(
-    '{"Hostname":"","Domainname":"","User":"","AttachStdin":false,"AttachStdout":false,"AttachStderr":false,"Tty":false,'
-    '"OpenStdin":false,"StdinOnce":false,"Env":null,"Cmd":["sh"],"Image":"busybox:latest","Volumes":{},"WorkingDir":"",'
-    '"Entrypoint":null,"OnBuild":null,"Labels":{},"HostConfig":{"Binds":null,"ContainerIDFile":"","LogConfig":{"Type":"",'
-    '"Config":{}},"NetworkMode":"default","PortBindings":{},"RestartPolicy":{"Name":"no","MaximumRetryCount":0},'
-    '"AutoRemove":false,"VolumeDriver":"","VolumesFrom":null,"ConsoleSize":[0,0],"CapAdd":null,"CapDrop":null,'
-    '"CgroupnsMode":"","Dns":[],"DnsOptions":[],"DnsSearch":[],"ExtraHosts":null,"GroupAdd":null,"IpcMode":"","Cgroup":"",'
-    '"Links":null,"OomScoreAdj":0,"PidMode":"","Privileged":false,"PublishAllPorts":false,"ReadonlyRootfs":false,'
-    '"SecurityOpt":null,"UTSMode":"","UsernsMode":"","ShmSize":0,"Isolation":"","CpuShares":0,"Memory":0,"NanoCpus":0,'
-    '"CgroupParent":"","BlkioWeight":0,"BlkioWeightDevice":[],"BlkioDeviceReadBps":[],"BlkioDeviceWriteBps":[],'
-    '"BlkioDeviceReadIOps":[],"BlkioDeviceWriteIOps":[],"CpuPeriod":0,"CpuQuota":0,"CpuRealtimePeriod":0,'
-    '"CpuRealtimeRuntime":0,"CpusetCpus":"","CpusetMems":"","Devices":[],"DeviceCgroupRules":null,"DeviceRequests":null,'
-    '"MemoryReservation":0,"MemorySwap":0,"MemorySwappiness":-1,"OomKillDisable":false,"PidsLimit":0,"Ulimits":[],'
-    '"CpuCount":0,"CpuPercent":0,"IOMaximumIOps":0,"IOMaximumBandwidth":0,"MaskedPaths":null,"ReadonlyPaths":null},'
-    '"NetworkingConfig":{"EndpointsConfig":{"default":null}}}'
-)
-MINIMAL["NetworkingConfig"]["EndpointsConfig"]["default"] = ENDPOINT
+from .cli_documents import ENDPOINT, FLAGS, MINIMAL, body
 
 
 def test_the_smallest_document() -> None:
@@ -62,53 +19,13 @@ def test_the_smallest_document() -> None:
 
 
 def test_a_rich_document() -> None:
-    found = body(
-        *[
-            "-d",
-            "--network",
-            "ynet",
-            "--network-alias",
-            "web",
-            "--ip",
-            "10.77.0.200",
-            "-p",
-            "18080:80",
-            "-p",
-            "127.0.0.1::53/udp",
-            "-e",
-            "A=1",
-            "-v",
-            "yvol:/data",
-        ],
-        *[
-            "-v",
-            "/tmp:/hosttmp:ro",
-            "--cap-add",
-            "net_admin",
-            "--dns",
-            "10.0.0.53",
-            "--add-host",
-            "foo:1.2.3.4",
-            "-m",
-            "64m",
-            "--cpus",
-            "0.5",
-        ],
-        *[
-            "--restart",
-            "on-failure:2",
-            "-w",
-            "/tmp",
-            "-l",
-            "k=v",
-            "--tmpfs",
-            "/scratch",
-            "--health-cmd",
-            "true",
-            "-h",
-            "yh",
-        ],
+    argv = (
+        "-d --network ynet --network-alias web --ip 10.77.0.200 -p 18080:80 -p 127.0.0.1::53/udp "
+        "-e A=1 -v yvol:/data -v /tmp:/hosttmp:ro --cap-add net_admin --dns 10.0.0.53 "
+        "--add-host foo:1.2.3.4 -m 64m --cpus 0.5 --restart on-failure:2 -w /tmp "
+        "-l k=v --tmpfs /scratch --health-cmd true -h yh"
     )
+    found = body(*argv.split())
     host = found.pop("HostConfig")
     endpoints = found.pop("NetworkingConfig")["EndpointsConfig"]
     expected = {name: value for name, value in MINIMAL.items() if name not in ("HostConfig", "NetworkingConfig")}
@@ -171,47 +88,13 @@ def test_a_network_without_wishes_has_no_endpoint() -> None:
 
 
 def test_limits_and_the_rest() -> None:
-    host = body(
-        *[
-            "--memory-swap",
-            "-1",
-            "--memory-reservation",
-            "1g",
-            "--pids-limit",
-            "9",
-            "--cap-drop",
-            "ALL",
-            "--cap-add",
-            "CAP_CHOWN",
-            "--ulimit",
-            "nofile=1:2",
-        ],
-        *[
-            "--ulimit",
-            "core=0",
-            "--device",
-            "/dev/null:/dev/x:rw",
-            "--device",
-            "/dev/zero",
-            "--sysctl",
-            "net.x=1",
-            "--init",
-            "--shm-size",
-            "64m",
-            "--rm",
-        ],
-        *[
-            "--mount",
-            "type=bind,src=/a,dst=/b,ro",
-            "--log-opt",
-            "a=b",
-            "--log-opt",
-            "c",
-            "--security-opt",
-            "no-new-privileges",
-            "--read-only",
-        ],
-    )["HostConfig"]
+    argv = (
+        "--memory-swap -1 --memory-reservation 1g --pids-limit 9 --cap-drop ALL --cap-add CAP_CHOWN "
+        "--ulimit nofile=1:2 --ulimit core=0 --device /dev/null:/dev/x:rw --device /dev/zero "
+        "--sysctl net.x=1 --init --shm-size 64m --rm --mount type=bind,src=/a,dst=/b,ro "
+        "--log-opt a=b --log-opt c --security-opt no-new-privileges --read-only"
+    )
+    host = body(*argv.split())["HostConfig"]
     assert (host["MemorySwap"], host["MemoryReservation"], host["PidsLimit"], host["ShmSize"]) == (
         -1,
         1 << 30,
@@ -355,156 +238,3 @@ def test_env_files_are_checked(tmp_path: Path) -> None:
         (tmp_path / "env").write_text(content)
         with pytest.raises(ValueError, match=message):
             variables([], [str(tmp_path / "env")], {})
-
-
-# networks
-
-CREATE = [option for option in network.create.params if option.name != "arguments"]
-CONNECT = [option for option in network.connect.params if option.name != "arguments"]
-
-
-def test_the_network_document_of_the_issue() -> None:
-    argv = [
-        "--driver",
-        "bridge",
-        "--subnet",
-        "10.9.0.0/24",
-        "--gateway",
-        "10.9.0.1",
-        "--ip-range",
-        "10.9.0.128/25",
-        "--aux-address",
-        "router=10.9.0.2",
-        "--internal",
-        "--ipv6",
-        "--label",
-        "a=b",
-        "-o",
-        "com.docker.network.driver.mtu=1400",
-    ]
-    assert network_body("back", options(argv, CREATE)) == {
-        "Name": "back",
-        "Driver": "bridge",
-        "Scope": "",
-        "EnableIPv6": True,
-        "IPAM": {
-            "Driver": "default",
-            "Options": {},
-            "Config": [
-                {
-                    "Subnet": "10.9.0.0/24",
-                    "IPRange": "10.9.0.128/25",
-                    "Gateway": "10.9.0.1",
-                    "AuxiliaryAddresses": {"router": "10.9.0.2"},
-                }
-            ],
-        },
-        "Internal": True,
-        "Attachable": False,
-        "Ingress": False,
-        "ConfigOnly": False,
-        "ConfigFrom": None,
-        "Options": {"com.docker.network.driver.mtu": "1400"},
-        "Labels": {"a": "b"},
-    }
-
-
-def test_addresses_find_their_subnet() -> None:
-    argv = ["--subnet", "10.1.0.0/16,fd00::/64", "--gateway", "fd00::1", "--gateway", "10.1.0.1"]
-    assert network_body("x", options(argv, CREATE))["IPAM"]["Config"] == [
-        {"Subnet": "10.1.0.0/16", "Gateway": "10.1.0.1"},
-        {"Subnet": "fd00::/64", "Gateway": "fd00::1"},
-    ]
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        ("--subnet 10.1.0.0/16 --subnet 10.1.2.0/24", "multiple overlapping subnet configuration is not supported"),
-        ("--subnet 10.1.0.0/16 --gateway 10.2.0.1", "no matching subnet for gateway 10.2.0.1"),
-        ("--subnet 10.1.0.0/16 --gateway foo", "no matching subnet for gateway foo"),
-        ("--gateway 10.2.0.1", "every ip-range or gateway must have a corresponding subnet"),
-        ("--subnet 10.1.0.0/16 --ip-range 10.2.0.0/24", "no matching subnet for range 10.2.0.0/24"),
-        ("--subnet foo --gateway 10.2.0.1", "invalid subnet foo : invalid CIDR address: foo"),
-        ("--config-only", "--config-only is not supported: netpy networks are local and stand alone"),
-    ],
-)
-def test_networks_that_cannot_be(argv: str, message: str) -> None:
-    with pytest.raises(ValueError) as caught:
-        network_body("x", options(argv.split(), CREATE))
-    assert str(caught.value) == message
-
-
-def test_the_connect_document() -> None:
-    argv = [
-        "--ip",
-        "10.77.0.201",
-        "--alias",
-        "al2",
-        "--alias",
-        "b,c",
-        "--link",
-        "p:q",
-        "--driver-opt",
-        "a=b",
-        "--gw-priority",
-        "5",
-    ]
-    assert connect_settings(options(argv, CONNECT)) == ENDPOINT | {
-        "IPAMConfig": {"IPv4Address": "10.77.0.201"},
-        "Links": ["p:q"],
-        "Aliases": ["al2", "b", "c"],
-        "DriverOpts": {"a": "b"},
-        "GwPriority": 5,
-    }
-    assert connect_settings(options([], CONNECT)) == ENDPOINT | {"IPAMConfig": {}, "Aliases": [], "DriverOpts": {}}
-    with pytest.raises(CommandError, match="invalid key/value pair format in driver options"):
-        connect_settings(options(["--driver-opt", "x"], CONNECT))
-
-
-# flags
-
-SOME = [flag("-d", "--detach", help=""), flag("-t", "--tty", help=""), text("-n", "--name", help=""),
-        many("-p", "--publish", help=""), number("--time", help=""), listed("--subnet", help="")]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("argv", "values", "rest"),
-    [
-        ("-dt x -d", {"detach": True, "tty": True}, ["x", "-d"]),
-        ("-tp80:80 -p=81 --publish 82 x", {"tty": True, "publish": ["80:80", "81", "82"]}, ["x"]),
-        ("--detach=false --tty=1 --name= x", {"detach": False, "tty": True, "name": ""}, ["x"]),
-        ("-d=false", {"detach": False}, []),
-        ("--name -- x", {"name": "--"}, ["x"]),
-        ("-d -- -t", {"detach": True}, ["-t"]),
-        ("--time 0x10 -", {"time": 16}, ["-"]),
-        ("--subnet a,b --subnet c", {"subnet": ["a", "b", "c"]}, []),
-        ("--name a --name b", {"name": "b"}, []),
-    ],
-)
-def test_flags_are_read_as_pflag_reads_them(argv: str, values: dict[str, Any], rest: list[str]) -> None:
-    found, positional, _ = Parser(SOME, interspersed=False).parse_args(argv.split())
-    assert (found, positional) == (values, rest)
-
-
-def test_options_may_follow_arguments_where_they_are_interspersed() -> None:
-    found, positional, _ = Parser(SOME, interspersed=True).parse_args(["x", "-d", "y", "--name=z"])
-    assert (found, positional) == ({"detach": True, "name": "z"}, ["x", "y"])
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        ("--xx", "unknown flag: --xx"),
-        ("-dZt", "unknown shorthand flag: 'Z' in -dZt"),
-        ("--name", "flag needs an argument: --name"),
-        ("-dn", "flag needs an argument: 'n' in -dn"),
-        ("--=x", "bad flag syntax: --=x"),
-        ("-t=x", 'invalid argument "x" for "-t, --tty" flag: strconv.ParseBool: parsing "x": invalid syntax'),
-        ("--time x", 'invalid argument "x" for "--time" flag: strconv.ParseInt: parsing "x": invalid syntax'),
-    ],
-)
-def test_flag_errors(argv: str, message: str) -> None:
-    with pytest.raises(FlagError) as caught:
-        Parser(SOME, interspersed=True).parse_args(argv.split())
-    assert str(caught.value) == message

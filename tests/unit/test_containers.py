@@ -262,7 +262,8 @@ def test_a_restart_policy_starts_it_again(lab: Lab) -> None:
     waiter = lab.containers.wait("web", "next-exit")
     lab.runtime.end(identity, 1)
     assert waiter.result(5) == (1, "")
-    until(lambda: status(lab, "web") == "running")
+    assert lab.agenda.elapse() == [0.1]
+    assert status(lab, "web") == "running"
     assert lab.containers.get("web").restart_count == 1
     lab.containers.stop("web")
     assert status(lab, "web") == "exited"
@@ -271,7 +272,8 @@ def test_a_restart_policy_starts_it_again(lab: Lab) -> None:
 def test_on_failure_gives_up(lab: Lab) -> None:
     identity = lab.run("web", RestartPolicy={"Name": "on-failure", "MaximumRetryCount": 1})
     lab.runtime.end(identity, 1)
-    until(lambda: status(lab, "web") == "running" and lab.containers.get("web").restart_count == 1)
+    assert lab.agenda.elapse() == [0.1]
+    assert (status(lab, "web"), lab.containers.get("web").restart_count) == ("running", 1)
     lab.runtime.end(identity, 1)
     until(lambda: status(lab, "web") == "exited")
 
@@ -294,7 +296,8 @@ def test_a_restart_that_cannot_be_made_ends_it(lab: Lab) -> None:
     identity = lab.run("web", RestartPolicy=ALWAYS)
     lab.runtime.refuse = StartRefused("executable file not found", 127)
     lab.runtime.end(identity, 1)
-    until(lambda: status(lab, "web") == "exited")
+    lab.agenda.elapse()
+    assert status(lab, "web") == "exited"
     assert lab.containers.get("web").state.exit_code == 127
 
 

@@ -28,19 +28,33 @@ from tests.unit.controller_lab import (
 
 
 class Filming(MemoryKernel):
-    """Keeps a copy of the world from before each change: what a kill at that moment would leave."""
+    """Keeps a copy of the world around each change, if it differs from the last: what a kill at that moment would leave."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.world: Callable[[], Machine] = Machine
-        self.film: list[Machine] | None = None
+        self.film: list[Machine] = []
+        self._machine: Machine | None = None
+        self._last: object = None
+
+    def roll(self, m: Machine) -> None:
+        """Film that world from now on."""
+        self._machine = m
+        self.shoot()
+
+    def shoot(self) -> None:
+        if self._machine is not None and self._last != (seen := world(self._machine)):
+            self._last = seen
+            self.film.append(copied(self._machine))
 
     def _make(self, change: Change) -> None:
-        if self.film is not None:
-            self.film.append(self.world())
+        self.shoot()
         super()._make(change)
-        if self.film is not None:
-            self.film.append(self.world())
+        self.shoot()
+
+
+def world(m: Machine) -> object:
+    """All that `copied` takes along, to compare."""
+    return m.snapshot(), dict(m.kernel.objects), set(m.kernel.namespaces)
 
 
 def copied(m: Machine) -> Machine:
@@ -63,10 +77,9 @@ def filmed(operation: Callable[[Machine], object]) -> list[Machine]:
     m.controller.create_network(NetworkSpec(name="c", internal=True))
     m.controller.attach(m.sandbox(1), [("a", web(ports=PORTS))])
     m.sandbox(2)
-    kernel.world = lambda: copied(m)
-    kernel.film = []
+    kernel.roll(m)
     operation(m)
-    kernel.film.append(copied(m))
+    kernel.shoot()
     return kernel.film
 
 
@@ -109,8 +122,7 @@ def test_a_kill_at_any_moment_is_mended_at_the_next_start(operation: Callable[[M
 def test_a_kill_during_the_very_first_start_is_mended():
     kernel = Filming()
     m = Machine(kernel=kernel)
-    kernel.world = lambda: copied(m)
-    kernel.film = []
+    kernel.roll(m)
     m.controller.ensure_predefined()
     assert len(kernel.film) > 4
     for after in kernel.film:

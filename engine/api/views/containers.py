@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from engine.api.views.status import status, unix_time
+from engine.containers.ports import keys as port_keys
 from engine.model import Attachment, Container, Json
 from netpy.model import Endpoint, Family, Network, PortBinding
 
@@ -142,11 +143,14 @@ def endpoint_settings(scene: Scene, attachment: Attachment) -> Json:
 
 
 def port_map(scene: Scene) -> dict[str, list[Json] | None]:
-    """`80/tcp` to its bindings, or to null where it is exposed alone; empty while the container does not run."""
-    if not scene.container.state.running or not scene.endpoints:
+    """`80/tcp` to its bindings, or to null where it is not published; empty while the container does not run.
+
+    Empty too in the modes that have no network of their own: nothing is published there, and Docker shows nothing.
+    """
+    container = scene.container
+    if not container.state.running or not any(endpoint.addresses for endpoint in scene.endpoints):
         return {}
-    exposed: Mapping[str, object] = scene.container.config.get("ExposedPorts") or {}
-    ports: dict[str, list[Json] | None] = dict.fromkeys(exposed)
+    ports: dict[str, list[Json] | None] = dict.fromkeys(port_keys(container.config, container.host_config))
     for binding in _bindings(scene):
         key = f"{binding.container_port}/{binding.protocol}"
         ports[key] = [*(ports.get(key) or []), {"HostIp": binding.host_ip, "HostPort": str(binding.host_port)}]
@@ -249,7 +253,7 @@ def _gateway(network: Network | None, endpoint: Endpoint | None, family: Family)
     if network is None or endpoint is None or network.spec.internal or not endpoint.address_of(family):
         return ""
     subnet = network.subnet_of(family)
-    return subnet.gateway if subnet else ""
+    return subnet.default_gateway if subnet else ""
 
 
 def _prefix_length(endpoint: Endpoint | None, family: Family) -> int:

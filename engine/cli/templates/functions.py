@@ -6,19 +6,20 @@ Each takes and gives plain values and raises FunctionError in Go's words; the ev
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
-from urllib.parse import quote_plus
 
 from engine.cli.templates.values import NO_VALUE, Free, Nil, NoValue, encoded, shown, truth
 from engine.cli.units import quoted
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Values = list[Any]
+
 
 class FunctionError(Exception):
     """A function was called with what it cannot work on."""
-
-
-Values = list[Any]
 
 
 def type_of(value: Any) -> str:
@@ -270,6 +271,12 @@ def _html(*values: Any) -> str:
     return "".join(table.get(char, char) for char in _print(*values))
 
 
+def _urlquery(*values: Any) -> str:
+    from urllib.parse import quote_plus
+
+    return quote_plus(_print(*values))
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "html": _html,
     "index": _index,
@@ -288,7 +295,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "title": _title,
     "truncate": _truncate,
     "upper": _upper,
-    "urlquery": lambda *values: quote_plus(_print(*values)),
+    "urlquery": _urlquery,
     "eq": _eq,
     "ne": _ne,
     "lt": _less,

@@ -7,11 +7,15 @@ tokens mean is the parser's business. Pure. The words of the errors are Go's, si
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
-Kind = Literal["text", "field", "variable", "word", "string", "char", "number", "symbol", "close"]
+from engine.cli.records import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    Kind = Literal["text", "field", "variable", "word", "string", "char", "number", "symbol", "close"]
 
 _SPACE = " \t\r\n"
 _TOKENS = re.compile(
@@ -36,7 +40,7 @@ class TemplateError(Exception):
     """A template cannot be parsed, or cannot be executed on the data at hand. The message is Go's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Token:
     """`text` is the token's value (quotes removed); `position` counts characters from the start of the template."""
 

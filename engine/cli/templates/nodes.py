@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from engine.cli.records import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Literal:
     """A constant: string, number, character, boolean or nil."""
 
@@ -18,7 +21,7 @@ class Literal:
     position: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Path:
     """A chain of fields: from the dot (`root` ""), a variable (`$x`), or another expression (a pipeline)."""
 
@@ -28,7 +31,7 @@ class Path:
     position: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Function:
     """The name of a function, where an operand stands."""
 
@@ -40,7 +43,7 @@ class Function:
 Operand = Literal | Path | Function
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Command:
     """One stage of a pipeline: an operand with arguments."""
 
@@ -49,7 +52,7 @@ class Command:
     position: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Pipeline:
     """`a | b | c`, perhaps with `$x :=` before it (`assign` when it is `=`)."""
 
@@ -60,19 +63,19 @@ class Pipeline:
     position: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Text:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Show:
     """Print a pipeline, unless it sets a variable."""
 
     pipeline: Pipeline
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Branch:
     """`if`, `with` or `range`, with its `else`."""
 
@@ -82,7 +85,7 @@ class Branch:
     otherwise: tuple[Node, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Jump:
     """`break` or `continue`."""
 

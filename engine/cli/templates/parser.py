@@ -6,11 +6,13 @@ evaluator's business. Pure. `define`, `block` and `template` are left out: a --f
 
 from __future__ import annotations
 
-from collections.abc import Container
-
 from engine.cli.templates import nodes
 from engine.cli.templates.lexer import TemplateError, Token, syntax_error, tokens
 from engine.cli.units import quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 _BLOCKS = ("if", "with", "range")
 _CONSTANTS = {"true": True, "false": False, "nil": None}

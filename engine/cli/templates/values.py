@@ -7,7 +7,14 @@ field is an error, and a nil list prints as `[]`. Pure.
 
 from __future__ import annotations
 
-from typing import Any, cast
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Fields = dict[str, Any]
+    Items = list[Any]
+else:
+    Fields, Items = dict, list
 
 _MAPS = frozenset(
     [
@@ -75,17 +82,17 @@ OMITTED = frozenset(
 )
 
 
-class Struct(dict[str, Any]):
+class Struct(Fields):
     """An object with fixed fields; `type_name` is what Go would call it in an error."""
 
     type_name = ""
 
 
-class Free(dict[str, Any]):
+class Free(Fields):
     """A map: asking for a key that it lacks is no error."""
 
 
-class Nil(list[Any]):
+class Nil(Items):
     """A nil slice or map: empty, but null in JSON. `text` is how it prints."""
 
     text = "[]"
@@ -182,9 +189,9 @@ def encoded(value: Any) -> str:
         case str():
             return '"' + "".join(_ESCAPES.get(c) or (c if c >= " " else f"\\u{ord(c):04x}") for c in value) + '"'
         case dict():
-            return _encoded_object(cast("dict[str, Any]", value))
+            return _encoded_object(value)  # pyright: ignore[reportUnknownArgumentType]
         case list() | tuple():
-            return "[" + ",".join(encoded(item) for item in cast("list[Any]", value)) + "]"
+            return "[" + ",".join(encoded(item) for item in value) + "]"  # pyright: ignore[reportUnknownVariableType]
         case _:
             return encoded(str(value))
 

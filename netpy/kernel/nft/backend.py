@@ -4,10 +4,10 @@ Writing goes through libnftables, in one transaction per namespace and batch; lo
 our own (`netpy.kernel.nft.lookup`), so that neither ever reads the table back. Costs do not depend on how many ports
 are published.
 
-Drift. On every look at anything of ours the table itself is looked at too: its chains and where they are hooked, its
-sets and their key lengths, and the tag of every rule, in order (about 0.3 ms, since the elements are not read). So a
-flushed chain, a deleted or an added rule shows, by name, as `Ruleset.fault`. Only a rule replaced by another one that
-bears the same comment does not.
+Drift. A look at the table, unless it is cursory, goes over its chains and where they are hooked, its sets and their key
+lengths, and the tag of every rule, in order (about 0.3 ms, since the elements are not read). So a flushed chain, a
+deleted or an added rule shows, by name, as `Ruleset.fault`. Only a rule replaced by another one that bears the same
+comment does not.
 
 The daemon keeps one session open in its own namespace, under a lock; a container's namespace gets one for the moment.
 """
@@ -43,7 +43,14 @@ class Session:
 
     def __init__(self) -> None:
         self.reader = Reader()
-        self.context = Context()
+        self._context: Context | None = None
+
+    @property
+    def context(self) -> Context:
+        """The writer: made, in the namespace of the calling thread, when it is first asked for."""
+        if self._context is None:
+            self._context = Context()
+        return self._context
 
     def __enter__(self) -> Session:
         return self
@@ -53,7 +60,8 @@ class Session:
 
     def close(self) -> None:
         self.reader.close()
-        self.context.close()
+        if self._context is not None:
+            self._context.close()
 
 
 class Nftables:
@@ -66,6 +74,7 @@ class Nftables:
         self._base = nft.ruleset(instance)
         self._lock = threading.Lock()
         self._host = Session()
+        self._host.context  # noqa: B018 - the host's is used from threads that may be elsewhere
         self._legacy = passages.Legacy(instance)
 
     def lower(self, state: Iterable[object]) -> State:
@@ -74,9 +83,11 @@ class Nftables:
     def handles(self, obj: KernelObject) -> bool:
         return isinstance(obj, Ruleset | Element | Opening | Passage)
 
-    def observe(self, like: State) -> State:
+    def observe(self, like: State, *, cursory: bool = False) -> State:
         found: set[KernelObject] = set()
-        for path, group in _by_netns(like):
+        if cursory and self._inside("", lambda session: shape.is_there(session.reader, self._base)):
+            found |= {obj for obj in like if _is_standing(obj)}
+        for path, group in _by_netns(like - found):
             with contextlib.suppress(NotFound):  # what a namespace held is gone with it
                 found |= self._inside(path, lambda session, wanted=group: self._look(session, wanted))
         return frozenset(found)
@@ -107,6 +118,9 @@ class Nftables:
         """Remove what only this backend makes: the table, and passages in the legacy tables."""
         self._legacy.clean()
         self._inside("", lambda session: _run(session, shape.removal(session.reader, self._base)))
+
+    def disturbed(self) -> bool:
+        return self._legacy.disturbed()
 
     def close(self) -> None:
         with self._lock:
@@ -231,6 +245,11 @@ class Nftables:
 def _run(session: Session, commands: Sequence[str]) -> None:
     if commands:
         session.context.run(commands)
+
+
+def _is_standing(obj: KernelObject) -> bool:
+    """Whether it was made with a network: the table, a network's elements, its passages. Containers do not touch it."""
+    return isinstance(obj, Element | Passage) or (isinstance(obj, Ruleset) and bool(obj.anchor))
 
 
 def _by_netns(state: State) -> list[tuple[str, list[KernelObject]]]:

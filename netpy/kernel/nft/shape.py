@@ -39,6 +39,11 @@ def observe(reader: Reader, table: Ruleset) -> Ruleset | None:
     return replace(table, fault="; ".join(_faults(table, shape)))
 
 
+def is_there(reader: Reader, table: Ruleset) -> bool:
+    """Whether the last of its chains exists: the whole is made in one transaction, and deleted in one."""
+    return bool(reader.chains(table.family, table.table, [table.chains[-1].name]))
+
+
 def mending(reader: Reader, table: Ruleset) -> list[str]:
     """Commands that make `table` what it should be, whatever is there. Sets that are right keep their elements."""
     shape = look(reader, table)

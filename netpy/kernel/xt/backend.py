@@ -58,12 +58,14 @@ class Xtables:
     def handles(self, obj: KernelObject) -> bool:
         return isinstance(obj, Skeleton | Chain | Opening | Passage)
 
-    def observe(self, like: State) -> State:
+    def observe(self, like: State, *, cursory: bool = False) -> State:
         groups: dict[str, list[KernelObject]] = defaultdict(list)
-        for obj in like:
-            groups[obj.key.netns].append(obj)
         found: set[KernelObject] = set()
         with self._lock:
+            if cursory and self._frame_is_there():
+                found |= {obj for obj in like if not obj.key.netns and not isinstance(obj, Opening)}
+            for obj in like - found:
+                groups[obj.key.netns].append(obj)
             for path, group in groups.items():
                 with contextlib.suppress(NotFound):  # what a namespace held is gone with it
                     found |= self._look(path, group)
@@ -107,9 +109,17 @@ class Xtables:
                     self._change("", [Delete(each) for each in chains])
                     self._retire("", iptables.skeleton(self._instance, family))
 
+    def disturbed(self) -> bool:
+        return self._worker.disturbed()
+
     def close(self) -> None:
         self._worker.close()
         self._foreign.close()
+
+    def _frame_is_there(self) -> bool:
+        """Whether the chain is there that networks hang their rules into; a look into one table instead of six."""
+        name = f"{self._prefix}-FORWARD"
+        return "filter" in self._worker.tables(4) and bool(self._worker.read("", [(4, "filter", [name])])[0])
 
     def _look(self, path: str, wanted: Sequence[KernelObject]) -> set[KernelObject]:
         passages = [obj for obj in wanted if isinstance(obj, Passage)]

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import netpy
 from netpy.errors import KernelError, NotFound, Unsupported
 from netpy.kernel.netns import run_in
+from netpy.kernel.xt.sizes import Sizes
 from netpy.model import Family
 
 _NAMES: dict[Family, str] = {4: "ip_tables_names", 6: "ip6_tables_names"}
@@ -60,6 +62,8 @@ class Worker:
         self._namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._lock = threading.Lock()
         self._processes: dict[Family, _Process] = {}
+        self._sizes = Sizes(lambda work: run_in(f"/proc/self/fd/{self._namespace}", work))
+        self.disturbed = self._sizes.disturbed
 
     def tables(self, family: Family) -> list[str]:
         """The legacy tables that are there; looking does not make them, and does not start the worker."""
@@ -72,6 +76,11 @@ class Worker:
 
     def read(self, netns: str, wanted: Sequence[Wanted]) -> list[dict[str, ChainRules]]:
         """For each (family, table, chain names or None for all) the chains that are there. NotFound: no namespace."""
+        known = netns or all(self._sizes.knows(family, table) for family, table, _ in wanted)
+        with nullcontext() if known else self._sizes.writing():
+            return self._read(netns, wanted)
+
+    def _read(self, netns: str, wanted: Sequence[Wanted]) -> list[dict[str, ChainRules]]:
         found: dict[int, dict[str, ChainRules]] = {}
         families: dict[Family, None] = dict.fromkeys(each[0] for each in wanted)
         for family in families:
@@ -83,6 +92,10 @@ class Worker:
 
     def write(self, netns: str, edits: Sequence[TableEdits]) -> None:
         """Carry out edits, all or none, one commit per table. KernelError says what was refused."""
+        with nullcontext() if netns else self._sizes.writing():
+            self._write_all(netns, edits)
+
+    def _write_all(self, netns: str, edits: Sequence[TableEdits]) -> None:
         done: list[TableEdits] = []
         families: dict[Family, None] = dict.fromkeys(each.family for each in edits)
         for family in families:
@@ -100,6 +113,7 @@ class Worker:
             for process in self._processes.values():
                 process.end()
             self._processes.clear()
+            self._sizes.close()
             if self._namespace >= 0:
                 os.close(self._namespace)
             self._namespace = -1

@@ -1,14 +1,19 @@
 """The client's side of the Docker Engine API: requests, streamed answers and hijacked connections over a socket.
 
 It decides how bytes go out and come back, and nothing about what they mean: commands and formats belong to
-`engine.cli`. It does I/O on sockets only. It stands in the path of every command, so it imports the socket module
-alone (json when a document is met), knows no HTTP library, and keeps finished connections for the next request.
+`engine.cli`. It does I/O on sockets only. It stands in the path of every command, so it imports next to nothing, knows
+no HTTP library, and keeps finished connections for the next request.
 """
 
 from __future__ import annotations
 
 import os
-import socket
+from _socket import MSG_PEEK
+
+from engine.client.codec import dumps, loads
+from engine.client.dialling import Connection, address
+from engine.client.dialling import alive as _alive
+from engine.client.dialling import connect as _connect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +22,6 @@ if TYPE_CHECKING:
 
 API_VERSION = "1.47"
 DEFAULT_HOST = "unix:///run/netpy/netpy.sock"
-DEFAULT_PORT = 2375
 _PIECE = 64 * 1024
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/:@,")
 
@@ -48,10 +52,10 @@ class Client:
 
     def __init__(self, host: str = "", *, timeout: float = 10.0) -> None:
         self.host = host or os.environ.get("NETPY_HOST", "") or DEFAULT_HOST
-        self._address = _parse(self.host)
+        self._address = _address(self.host)
         self._name = "netpy" if isinstance(self._address, str) else self._address[0]
         self._timeout = timeout
-        self._idle: list[socket.socket] = []
+        self._idle: list[Connection] = []
 
     def request(
         self,
@@ -74,7 +78,7 @@ class Client:
             raise ApiError(response.status, _message(response))
         return response
 
-    def hijack(self, path: str, query: Mapping[str, object] | None = None, body: object = None) -> socket.socket:
+    def hijack(self, path: str, query: Mapping[str, object] | None = None, body: object = None) -> Connection:
         """POST, and take over the connection: what it carries from then on is the stream of an attach or an exec.
 
         The socket stands exactly behind the answer's headers. `shutdown(SHUT_WR)` is the end of standard input;
@@ -88,16 +92,24 @@ class Client:
         response = Response(self, sock, "POST", head)
         raise ApiError(response.status, _message(response))
 
+    def reachable(self) -> bool:
+        """Whether somebody listens at the address. The connection that tells is kept for the first request."""
+        try:
+            self.keep(_connect(self._address, self._timeout))
+        except OSError as error:
+            return not isinstance(error, (FileNotFoundError, ConnectionRefusedError))
+        return True
+
     def close(self) -> None:
         """Close the connections that are kept for reuse."""
         while self._idle:
             self._idle.pop().close()
 
-    def keep(self, sock: socket.socket) -> None:
+    def keep(self, sock: Connection) -> None:
         """Take back a connection whose answer was read to its end."""
         self._idle.append(sock)
 
-    def _send(self, method: str, where: str, body: object, headers: dict[str, str]) -> socket.socket:
+    def _send(self, method: str, where: str, body: object, headers: dict[str, str]) -> Connection:
         content, stream = _content(body, headers)
         lines = [f"{method} {where} HTTP/1.1", f"Host: {self._name}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
@@ -113,7 +125,7 @@ class Client:
             raise
         return sock
 
-    def _connection(self) -> socket.socket:
+    def _connection(self) -> Connection:
         while self._idle:
             sock = self._idle.pop()
             if _alive(sock):
@@ -128,11 +140,11 @@ class Client:
 class Response:
     """An answer: `status`, `headers` (names in lower case), and a body that is read once, whole or as it arrives."""
 
-    def __init__(self, client: Client, sock: socket.socket, method: str, head: bytes) -> None:
+    def __init__(self, client: Client, sock: Connection, method: str, head: bytes) -> None:
         self.status = _status(head)
         self.headers = _headers(head)
         self._client = client
-        self._sock: socket.socket | None = sock
+        self._sock: Connection | None = sock
         self._buffer = b""
         self._bodyless = method == "HEAD" or self.status in (204, 304)
         if self._bodyless or self.headers.get("content-length") == "0":
@@ -159,23 +171,19 @@ class Response:
 
     def json(self) -> Any:
         """The whole body as a JSON document; None if it is empty."""
-        import json
-
         text = self.read()
-        return json.loads(text) if text.strip() else None
+        return loads(text) if text.strip() else None
 
     def objects(self) -> Iterator[Any]:
         """The JSON documents of a stream of lines, each as soon as its line is complete."""
-        import json
-
         rest = b""
         for piece in self.chunks():
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 if line.strip():
-                    yield json.loads(line)
+                    yield loads(line)
         if rest.strip():
-            yield json.loads(rest)
+            yield loads(rest)
 
     def close(self) -> None:
         """Give the answer up, whether or not it was read to its end."""
@@ -253,19 +261,13 @@ def _values(value: object) -> list[str]:
         case list() | tuple():
             return [str(item) for item in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         case dict():
-            return [_dumps(value).decode()]  # pyright: ignore[reportUnknownArgumentType]
+            return [dumps(value).decode()]  # pyright: ignore[reportUnknownArgumentType]
         case _:
             return [str(value)]
 
 
 def _quote(text: str) -> str:
     return "".join(chr(byte) if byte in _SAFE else f"%{byte:02X}" for byte in text.encode())
-
-
-def _dumps(document: object) -> bytes:
-    import json
-
-    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def _content(body: object, headers: dict[str, str]) -> tuple[bytes, Iterable[bytes] | None]:
@@ -275,7 +277,7 @@ def _content(body: object, headers: dict[str, str]) -> tuple[bytes, Iterable[byt
     elif isinstance(body, (bytes, bytearray)):
         content = bytes(body)
     elif isinstance(body, (dict, list)):
-        content = _dumps(body)  # pyright: ignore[reportUnknownArgumentType]
+        content = dumps(body)  # pyright: ignore[reportUnknownArgumentType]
         headers.setdefault("Content-Type", "application/json")
     else:
         headers["Transfer-Encoding"] = "chunked"
@@ -290,14 +292,14 @@ def _pieces(body: BinaryIO | Iterable[bytes]) -> Iterable[bytes]:
     return body if read is None else iter(lambda: read(_PIECE), b"")
 
 
-def _send_chunked(sock: socket.socket, pieces: Iterable[bytes]) -> None:
+def _send_chunked(sock: Connection, pieces: Iterable[bytes]) -> None:
     for piece in pieces:
         if piece:
             sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
     sock.sendall(b"0\r\n\r\n")
 
 
-def _read_head(sock: socket.socket, host: str) -> bytes:
+def _read_head(sock: Connection, host: str) -> bytes:
     """The status line and headers, and not a byte more: what follows may be somebody's stream."""
     head = b""
     try:
@@ -312,9 +314,9 @@ def _read_head(sock: socket.socket, host: str) -> bytes:
     return head
 
 
-def _next_head(sock: socket.socket) -> bytes:
+def _next_head(sock: Connection) -> bytes:
     head = b""
-    while seen := sock.recv(_PIECE, socket.MSG_PEEK):
+    while seen := sock.recv(_PIECE, MSG_PEEK):
         end = (head + seen).find(b"\r\n\r\n")
         head += sock.recv(len(seen) if end < 0 else end + 4 - len(head))
         if end >= 0:
@@ -339,54 +341,19 @@ def _headers(head: bytes) -> dict[str, str]:
 
 
 def _message(response: Response) -> str:
-    import json
-
     text = response.read().decode(errors="replace").strip()
     try:
-        document: Any = json.loads(text)
+        document: Any = loads(text)
         return str(document["message"])
     except (ValueError, KeyError, TypeError):
         return text or f"request returned status {response.status}"
 
 
-def _alive(sock: socket.socket) -> bool:
-    """Whether a kept connection is still open: nothing to read, not even its end."""
+def _address(host: str) -> str | tuple[str, int]:
     try:
-        sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _parse(host: str) -> str | tuple[str, int]:
-    """The path of a Unix socket, or a name and a port."""
-    scheme, separator, rest = host.partition("://")
-    if not separator and host.startswith("/"):
-        return host
-    if scheme == "unix" and rest.startswith("/"):
-        return rest
-    name, _, port = rest.rstrip("/").rpartition(":") if not rest.endswith("]") else (rest, "", "")
-    name, port = (name, port) if name else (port, "")
-    if scheme == "tcp" and name and (not port or port.isdigit()):
-        return name.strip("[]"), int(port or DEFAULT_PORT)
-    raise ClientError(f"unable to parse netpy host `{host}`: write unix:///path/to/socket or tcp://address:port")
-
-
-def _connect(address: str | tuple[str, int], timeout: float) -> socket.socket:
-    if not isinstance(address, str):
-        sock = socket.create_connection(address, timeout)
-    else:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(timeout)
-            sock.connect(address)
-        except BaseException:
-            sock.close()
-            raise
-    sock.settimeout(None)
-    return sock
+        return address(host)
+    except ValueError as error:
+        raise ClientError(str(error)) from error
 
 
 def _unreachable(host: str, error: OSError) -> str:

@@ -1,0 +1,142 @@
+"""Has our links and rules mended when somebody else changes them.
+
+Decides when it is worth a look, and how often; what is wrong and what to do about it is left to the caller. One thread,
+and the sources of news that it reads, in the network namespace in which this is made:
+
+* `transactions`: nf_tables, by its events;
+* `sightings`: links and their addresses, by route netlink's;
+* legacy x_tables have no events: once a second `disturbed` is asked (`netpy.kernel.xt.sizes`).
+
+What happens inside of sandboxes is their owners' business and goes unnoticed, and so do settings such as
+`net.ipv4.ip_forward`: that is what `check` is for.
+
+Sockets are read only a moment after the first event, all at once, so that a container's start never waits for us and a
+program that sets up its rules is through with most of it. Looks are at least `pause` apart, and rarer while somebody
+keeps undoing what was mended. While operations are going on a look is put off, though not for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Protocol
+
+from netpy.kernel.watch.sightings import Sightings
+from netpy.kernel.watch.transactions import Transactions
+
+logger = logging.getLogger(__name__)
+
+
+class Mend(Protocol):
+    """Puts right what is wrong and returns what that was; None when it may not wait and others are at work.
+
+    `links` are those that something happened to; None says nothing of what it was.
+    """
+
+    def __call__(self, links: frozenset[str] | None = None, *, wait: bool = True) -> list[str] | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """In seconds: `settle` from an event to reading it, `pause` between looks, `poll` between looks at legacy tables.
+
+    More than `often` repairs in a minute are followed by pauses of `respite`. The last of `tries` looks waits its turn.
+    """
+
+    settle: float = 0.2
+    pause: float = 1.0
+    poll: float = 1.0
+    often: int = 10
+    respite: float = 15.0
+    tries: int = 5
+
+
+class Watch:
+    """`start` it when everything stands; what happens from its making on counts. `close` waits for it to end."""
+
+    def __init__(self, instance: str, mend: Mend, disturbed: Callable[[], bool], timing: Timing | None = None) -> None:
+        self._mend = mend
+        self._disturbed = disturbed
+        self._timing = timing or Timing()
+        self._thread: threading.Thread | None = None
+        self._earliest = 0.0
+        self._tried = 0
+        self._news: set[str] | None = set()
+        with ExitStack() as opened:
+            self._transactions = opened.enter_context(Transactions(instance))
+            self._sightings = opened.enter_context(Sightings(instance))
+            self._sleeper, self._waker = (opened.enter_context(end) for end in socket.socketpair())
+            self._opened = opened.pop_all()
+        self._repairs: deque[float] = deque(maxlen=self._timing.often)
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._waker.shutdown(socket.SHUT_RDWR)
+        if self._thread is not None:
+            self._thread.join()
+        self._opened.close()
+
+    def _run(self) -> None:
+        poll = select.poll()
+        for source in (self._sleeper, self._transactions, self._sightings):
+            if source.fileno() >= 0:
+                poll.register(source, select.POLLIN)
+        tables_at = time.monotonic() + self._timing.poll
+        while True:
+            until = tables_at if self._news == set() else min(tables_at, self._earliest)
+            ready = {descriptor for descriptor, _ in poll.poll(max(0.0, until - time.monotonic()) * 1000)}
+            if self._sleeper.fileno() in ready or (ready and self._rested()):
+                return
+            if ready:
+                self._add(self._transactions.foreign(), self._sightings.changed())
+            if time.monotonic() >= tables_at:
+                self._add(self._disturbed(), set())
+                tables_at = time.monotonic() + self._timing.poll
+            if self._news != set() and time.monotonic() >= self._earliest:
+                self._look()
+
+    def _rested(self) -> bool:
+        """Let what is going on settle. True if it is time to end."""
+        return bool(select.select([self._sleeper], [], [], self._timing.settle)[0])
+
+    def _add(self, rules: bool, links: set[str] | None) -> None:
+        if rules or links is None or self._news is None:
+            self._news = None
+        else:
+            self._news |= links
+
+    def _look(self) -> None:
+        timing = self._timing
+        names = None if self._news is None else frozenset(self._news)
+        self._tried += 1
+        try:
+            mended = self._mend(names, wait=self._tried >= timing.tries)
+        except Exception as error:  # whatever it is: the next event must find somebody listening
+            logger.warning("looking after somebody else's change: %s", error)
+            self._earliest = time.monotonic() + timing.respite
+            return
+        if mended is None:
+            self._earliest = time.monotonic() + timing.settle
+            return
+        self._news, self._tried = set(), 0
+        self._earliest = time.monotonic() + (self._after(mended) if mended else timing.pause)
+
+    def _after(self, mended: list[str]) -> float:
+        """Say what was mended; the pause that is due."""
+        logger.warning("somebody else changed the host's network; mended: %s", "; ".join(mended))
+        now, timing = time.monotonic(), self._timing
+        self._repairs.append(now)
+        if len(self._repairs) < timing.often or now - self._repairs[0] > 60:
+            return timing.pause
+        logger.warning("it keeps happening: looking every %g s only", timing.respite)
+        return timing.respite

@@ -1,0 +1,276 @@
+"""Beside a real Docker daemon on the same host: whoever comes first, both have working containers, ports and rules.
+
+Docker turns the FORWARD policy to DROP when it starts; it and its containerd live in this test's world alone, with
+roots of their own, and end with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.world import HOST_ADDRESS, OUTSIDE_ADDRESS, Daemon, World, busybox_rootfs, eventually, new_world
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(not (shutil.which("dockerd") and shutil.which("docker")), reason="docker.io is not installed"),
+]
+
+SERVE = "mkdir -p /w && echo %s > /w/index.html && exec httpd -f -p 80 -h /w"
+OUTSIDE_PORT = 7070
+
+
+class Docker:
+    """A dockerd of its own on the world's host."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.root = world.root / "docker"
+        self.root.mkdir()
+        self.process: subprocess.Popen[bytes] | None = None
+        self._environment = {**os.environ, "DOCKER_HOST": f"unix://{self.root}/sock", "DOCKER_CONFIG": str(self.root)}
+        self._parent = f"netpy-e2e-{world.root.name}-docker"
+
+    def start(self) -> None:
+        roots = ["--data-root", f"{self.root}/data", "--exec-root", f"{self.root}/exec", "--storage-driver", "vfs"]
+        ends = [
+            "-H",
+            f"unix://{self.root}/sock",
+            "--pidfile",
+            f"{self.root}/pid",
+            "--cgroup-parent",
+            f"/{self._parent}",
+        ]
+        with (self.root / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["nsenter", f"--net={self._world.host}", "dockerd", *roots, *ends],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        eventually(lambda: self.run("version", check=False).returncode == 0, "dockerd answers", 30)
+        if "busybox" not in self("images"):
+            done = subprocess.run(
+                ["docker", "import", "-", "busybox"], env=self._environment, input=busybox_rootfs(), check=False,
+                capture_output=True, timeout=60,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr.decode()
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            ["docker", *arguments], env=self._environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        if check:
+            assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
+        return done
+
+    def __call__(self, *arguments: str) -> str:
+        return self.run(*arguments).stdout.rstrip("\n")
+
+    def serve(self, name: str, port: int) -> None:
+        self("run", "-d", "--name", name, "-p", f"{port}:80", "busybox", "sh", "-c", SERVE % name)
+
+    def stop(self) -> None:
+        """SIGTERM, which ends its containers and its containerd as well."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=30)
+        self.process = None
+
+    def close(self) -> None:
+        if self.process is not None:
+            if ids := self("ps", "-aq").split():
+                self("rm", "-f", "-v", *ids)
+            self.stop()
+        for directory in Path("/sys/fs/cgroup").glob(f"*/{self._parent}"):
+            directory.rmdir()
+        shutil.rmtree(self.root)
+
+
+class Side:
+    """The host with both daemons on it, and what can be asked of them."""
+
+    def __init__(self, world: World, backend: str) -> None:
+        self.world = world
+        self.docker = Docker(world)
+        flags = ("--firewall-backend", backend)
+        self.netpy = Daemon(world, name=f"beside-{backend[:3]}", flags=flags)
+
+    def start_netpy(self) -> None:
+        self.netpy.start()
+        self.netpy.import_busybox()
+
+    def populate_netpy(self) -> None:
+        """Two containers on a network of their own and one on the default bridge; ports 8801 and 8802."""
+        self.netpy("network", "create", "own")
+        for name, network, port in (("n1", "own", "8801:80"), ("n0", "bridge", "8802:80")):
+            published = ("--name", name, "--network", network, "-p", port)
+            self.netpy("run", "-d", *published, "busybox", "sh", "-c", SERVE % name)
+        self.netpy("run", "-d", "--name", "n2", "--network", "own", "busybox", "sh", "-c", SERVE % "n2")
+
+    def populate_docker(self) -> None:
+        self.docker.serve("d1", 8901)
+        self.docker.serve("d2", 8902)
+
+    def from_outside(self, port: int) -> str:
+        return self.curl(self.world.outside, f"http://{HOST_ADDRESS}:{port}/")
+
+    def from_host(self, port: int) -> str:
+        return self.curl(self.world.host, f"http://{HOST_ADDRESS}:{port}/")
+
+    def curl(self, where: str, url: str) -> str:
+        return self.world.at(where, "curl", "-s", "--max-time", "2", url, check=False).stdout.strip()
+
+    def netpy_asks(self, container: str, url: str) -> str:
+        return self.netpy.run(
+            "exec", container, "timeout", "3", "wget", "-q", "-O", "-", url, check=False
+        ).stdout.strip()
+
+    def docker_asks(self, container: str, url: str) -> str:
+        return self.docker.run(
+            "exec", container, "timeout", "3", "wget", "-q", "-O", "-", url, check=False
+        ).stdout.strip()
+
+    def check_is_silent(self) -> None:
+        def silent() -> bool:
+            done = self.netpy.run("network", "check", check=False)
+            return done.returncode == 0 and not done.stdout
+
+        eventually(silent, "check finds nothing", 10)
+
+    def netpy_works(self) -> None:
+        for port, name in ((8801, "n1"), (8802, "n0")):
+            eventually(lambda p=port, n=name: self.from_outside(p) == n, f"{name} answers from outside", 10)
+            assert self.from_host(port) == name
+        assert self.netpy_asks("n1", "http://n2/") == "n2"
+        for container in ("n1", "n0"):
+            assert self.netpy_asks(container, f"http://{OUTSIDE_ADDRESS}:{OUTSIDE_PORT}/") == "outside", container
+
+    def docker_works(self) -> None:
+        for port, name in ((8901, "d1"), (8902, "d2")):
+            eventually(lambda p=port, n=name: self.from_outside(p) == n, f"{name} answers from outside", 10)
+            assert self.from_host(port) == name
+        address = self.docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "d2")
+        assert self.docker_asks("d1", f"http://{address}/") == "d2"
+        assert self.docker_asks("d1", f"http://{OUTSIDE_ADDRESS}:{OUTSIDE_PORT}/") == "outside"
+
+    def both_meet(self) -> None:
+        """By published ports, which is how strangers on one host meet; not by container addresses."""
+        assert self.docker_asks("d1", f"http://{HOST_ADDRESS}:8801/") == "n1"
+        assert self.netpy_asks("n1", f"http://{HOST_ADDRESS}:8901/") == "d1"
+        address = self.netpy("inspect", "-f", "{{.NetworkSettings.Networks.own.IPAddress}}", "n2")
+        assert self.docker_asks("d1", f"http://{address}/") == ""
+
+    def nothing_is_shared(self) -> None:
+        """Subnets, bridges and host ports: each keeps its own, and says so when asked for the other's."""
+        for create in (self.docker, self.netpy):
+            create("network", "create", "another")
+        shown = self.world.at(self.world.host, "ip", "-o", "-4", "addr").stdout
+        subnets = [line.split()[3] for line in shown.splitlines()]
+        assert len({address.rsplit(".", 2)[0] for address in subnets}) == len(subnets) == 7, shown
+        taken = self.netpy.fails("run", "--rm", "-p", "8901:80", "busybox", "true")
+        assert "0.0.0.0:8901" in taken.stderr and "address already in use" in taken.stderr
+        refused = self.docker.run("run", "--rm", "-p", "8801:80", "busybox", "true", check=False)
+        assert refused.returncode == 125 and "0.0.0.0:8801" in refused.stderr and "already in use" in refused.stderr
+        name = self.netpy.fails("network", "create", "-o", "com.docker.network.bridge.name=docker0", "theirs")
+        assert "docker0" in name.stderr, name.stderr
+
+    def nothing_is_left_of(self, network: str) -> None:
+        """No rule, in whatever table, names the bridge of a network that was removed, or a port that was published."""
+        dumps = [self.world.at(self.world.host, "nft", "list", "ruleset").stdout]
+        dumps += [self.world.at(self.world.host, f"{p}-legacy-save").stdout for p in ("iptables", "ip6tables")]
+        dumps += [self.world.at(self.world.host, "ip", "-o", "addr").stdout]
+        for sign in (f"br-{network[:12]}", "8801", "8802"):
+            assert [line for dump in dumps for line in dump.splitlines() if re.search(rf"\b{sign}\b", line)] == []
+
+
+@pytest.fixture(params=["nftables", "iptables"])
+def side(request: pytest.FixtureRequest) -> Iterator[Side]:
+    world = new_world()
+    server = world.start(
+        world.outside, sys.executable, "-c",
+        "import http.server as h\n"
+        "class Server(h.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self): self.send_response(200); self.end_headers(); self.wfile.write(b'outside')\n"
+        "    def log_message(self, *_): pass\n"
+        f"h.ThreadingHTTPServer(('', {OUTSIDE_PORT}), Server).serve_forever()",
+    )  # fmt: skip
+    made = Side(world, request.param)
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(shutil.rmtree, world.root)
+        cleanup.callback(world.close)
+        cleanup.callback(server.communicate)
+        cleanup.callback(server.kill)
+        cleanup.callback(made.docker.close)
+        cleanup.callback(made.netpy.close)
+        eventually(lambda: made.curl(world.host, f"http://{OUTSIDE_ADDRESS}:{OUTSIDE_PORT}/") == "outside")
+        yield made
+
+
+def test_docker_first_then_netpy(side: Side) -> None:
+    side.docker.start()
+    side.populate_docker()
+    side.start_netpy()
+    side.populate_netpy()
+    side.netpy_works()
+    side.docker_works()
+    side.both_meet()
+    side.check_is_silent()
+    side.nothing_is_shared()
+    side.docker("rm", "-f", "d1", "d2")
+    side.docker.stop()
+    side.netpy_works()
+    side.check_is_silent()
+
+
+def test_netpy_first_then_docker(side: Side) -> None:
+    side.start_netpy()
+    side.populate_netpy()
+    side.netpy_works()
+    side.docker.start()
+    side.populate_docker()
+    side.check_is_silent()
+    side.netpy_works()
+    side.docker_works()
+    side.both_meet()
+    side.nothing_is_shared()
+    network = side.netpy("network", "inspect", "-f", "{{.Id}}", "own")
+    side.netpy.clean()
+    side.nothing_is_left_of(network)
+    side.docker_works()
+    side.netpy.stop()
+    side.docker_works()
+    side.netpy.start()
+    side.check_is_silent()
+
+
+def test_either_may_come_and_go_while_the_other_is_away(side: Side) -> None:
+    side.start_netpy()
+    side.populate_netpy()
+    side.netpy.kill()
+    side.docker.start()
+    side.populate_docker()
+    side.docker_works()
+    side.netpy.start()
+    side.netpy_works()
+    side.check_is_silent()
+    side.docker("rm", "-f", "d1", "d2")
+    side.docker.stop()
+    side.world.at(side.world.host, "nft", "flush", "ruleset")
+    side.check_is_silent()
+    side.netpy_works()
+    side.docker.start()
+    side.populate_docker()
+    side.check_is_silent()
+    side.netpy_works()
+    side.docker_works()
