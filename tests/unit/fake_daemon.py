@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,11 +34,16 @@ class FakeDaemon:
         self.controller = FakeController(self)
 
 
+def own_group() -> str:
+    """The name of the group that we run as: without root, a socket can be given to no other."""
+    return grp.getgrgid(os.getegid()).gr_name
+
+
 @contextmanager
 def served(daemon: FakeDaemon, path: Path) -> Iterator[str]:
     """Serve the daemon at a Unix socket; gives its host string. Fails if the server does not end."""
     host, stop = f"unix://{path}", threading.Event()
-    thread = threading.Thread(target=serve, args=(daemon, [listening.listen(path, "")], stop))
+    thread = threading.Thread(target=serve, args=(daemon, [listening.listen(path, own_group())], stop))
     thread.start()
     try:
         yield host
