@@ -5,6 +5,9 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$here"
 
+# Compiled files are kept, whatever the caller's environment says: the command starts anew so often.
+unset PYTHONDONTWRITEBYTECODE
+
 # What the engine runs on, and what tests and demo add to it: command → Debian package.
 RUN_NEEDS=(crun:crun runc:runc conmon:conmon skopeo:skopeo nft:nftables iptables-legacy:iptables ip:iproute2)
 TRY_NEEDS=(busybox:busybox-static curl:curl dig:dnsutils conntrack:conntrack nsenter:util-linux)

@@ -25,8 +25,9 @@ import pytest
 
 from engine.model import Json
 from engine.oci import spec
+from engine.runtime import cgroups, host, rootfs
 from engine.runtime.probe import Choice, complaint
-from engine.runtime.runtime import Process, Runtime, cgroups, host, rootfs
+from engine.runtime.runtime import Process, Runtime
 from engine.streams import STDOUT, Frame, Session
 
 PATIENCE = 20.0

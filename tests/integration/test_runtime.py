@@ -15,9 +15,10 @@ import pytest
 
 from engine.model import Json
 from engine.oci import spec
+from engine.runtime import attach, cgroups, logs, rootfs, stats
 from engine.runtime.probe import probe
 from engine.runtime.refusal import StartRefused
-from engine.runtime.runtime import KILLED, attach, cgroups, logs, rootfs, stats
+from engine.runtime.runtime import KILLED
 from engine.streams import STDERR, STDOUT, Frame
 from netpy.errors import Conflict, KernelError, NotFound, Unsupported
 from tests.integration.runtime_lab import PATIENCE, Lab, busybox, choice, lab

@@ -74,7 +74,10 @@ class Nftables:
         self._base = nft.ruleset(instance)
         self._lock = threading.Lock()
         self._host = Session()
-        self._host.context  # noqa: B018 - the host's is used from threads that may be elsewhere
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._host.close)
+            self._host.context  # noqa: B018 - the host's is used from threads that may be elsewhere
+            undo.pop_all()
         self._legacy = passages.Legacy(instance)
 
     def lower(self, state: Iterable[object]) -> State:
