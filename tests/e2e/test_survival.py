@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -49,7 +51,7 @@ def test_everything_outlives_the_daemon(
     brief = int(netpy("inspect", "-f", "{{.State.Pid}}", "brief"))
     getattr(netpy, end)()
     assert answers(world, 8810) == "ww", "a published port needs no daemon"
-    world.at(world.host, "kill", "-9", str(brief))
+    os.kill(brief, signal.SIGKILL)
     netpy.start()
     assert netpy("inspect", "-f", "{{.State.Pid}}", "ww") == pid
     assert netpy.json("inspect", "ww")[0]["NetworkSettings"]["Networks"] == before

@@ -164,7 +164,9 @@ class Daemon:
 
     def close(self) -> None:
         """Remove all there is, end the daemon and its name server, delete its files."""
-        if self.process and self.process.poll() is None:
+        if self.process:
+            if self.process.poll() is not None:
+                self.start()  # a test that failed half-way may have left it dead, and its containers running
             self.clean()
             self.stop()
         self.end_name_server()
