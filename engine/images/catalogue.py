@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 from engine.images import archive, documents, filters, layout, manifests, pulling, records, references, removal
 from engine.images.changes import EMPTY_CONFIG, apply
+from engine.images.commit import Commit, commit
 from engine.images.filters import Filters
 from engine.images.holdings import Holdings, Users
 from engine.images.index import Edit, Index
@@ -121,7 +123,16 @@ class Images:
             lowers.append(self._layers.diff(layer))
             if self._layers.hides_all_below(layer):
                 break
-        return lowers
+        return lowers or [self._layers.nothing]
+
+    @property
+    def nothing(self) -> Path:
+        """The lower directory of what stands on no image: empty."""
+        return self._layers.nothing
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """A private directory on the file system of the layers, removed at the end."""
+        return self._layers.scratch()
 
     # -- bringing in and handing out
 
@@ -180,6 +191,15 @@ class Images:
             Saved(image=self.resolve(id), names=tuple(dict.fromkeys(found)), sizes=sizes) for id, found in names.items()
         ]
         return archive.write(saved, self._layers)
+
+    def commit(self, request: Commit) -> str:
+        """Make an image of an older one and what was written on top of it; its id. Equivalent: `docker commit`.
+
+        NotFound without the parent, InvalidArgument for a bad name.
+        """
+        parent = self.resolve(request.parent) if request.parent else None
+        facts = {"created": self._now(), "architecture": self._platform.architecture, "os": "linux"}
+        return commit(request, parent, self._holdings, self._layers, facts).id
 
     def pull(self, reference: str, *, tag: str = "", auth: Json | None = None, platform: str = "") -> Iterator[Json]:
         """Fetch an image from a registry; yields Docker's progress objects. Equivalent: `docker pull`.

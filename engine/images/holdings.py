@@ -59,7 +59,8 @@ class Holdings:
             old = self._index.image(image.id)
             tagged = now if names else (old.tagged if old else "")
             size = sum((layers.get(layer) or present[layer]).size for layer in image.layers)
-            kept = replace(image, size=size, tagged=tagged, deleted=False)
+            parent = image.parent or (old.parent if old else "")
+            kept = replace(image, size=size, tagged=tagged, deleted=False, parent=parent)
             self._index.write(Edit(images=(kept,), layers=tuple(layers.values()), names=dict.fromkeys(names, image.id)))
             return kept
 

@@ -99,7 +99,8 @@ def _delete(writer: Writer, kind: str, ids: Iterable[str]) -> None:
 
 
 def _stored(image: ImageRecord) -> Json:
-    return {"raw": image.raw.decode(), "size": image.size, "tagged": image.tagged, "deleted": image.deleted}
+    body: Json = {"raw": image.raw.decode(), "size": image.size, "tagged": image.tagged, "deleted": image.deleted}
+    return body | {"parent": image.parent} if image.parent else body
 
 
 def _image(body: Json, references: tuple[Reference, ...]) -> ImageRecord:
@@ -107,7 +108,14 @@ def _image(body: Json, references: tuple[Reference, ...]) -> ImageRecord:
         bare = records.image(body["raw"].encode())
     except InvalidArgument as failure:
         raise InvalidArgument(f"reading the image records: {failure}") from failure
-    return replace(bare, references=references, size=body["size"], tagged=body["tagged"], deleted=body["deleted"])
+    return replace(
+        bare,
+        references=references,
+        size=body["size"],
+        tagged=body["tagged"],
+        deleted=body["deleted"],
+        parent=body.get("parent", ""),
+    )
 
 
 def _layer(id: str, body: Json) -> LayerRecord:

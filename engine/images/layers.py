@@ -21,8 +21,12 @@ from typing import IO
 
 from engine.images import recipe
 from engine.images.unpacking import ZSTD, Stream, Unpacked, Unpacking
+from engine.runtime import rootfs
+from engine.trees import child
+from netpy.errors import InvalidArgument
 
 _MAGIC = len(ZSTD)
+MERGED = "merged"
 OPAQUE = "trusted.overlay.opaque"
 
 
@@ -32,12 +36,14 @@ class Layers:
     def __init__(self, root: Path) -> None:
         self._layers = root / "layers"
         self._tmp = root / "tmp"
+        self._nothing = root / "nothing"
         for directory in (root, self._layers, self._tmp):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def sweep(self, known: Iterable[str]) -> None:
         """At start: remove what a crash left, and every layer but the `known` ones."""
         for stale in self._tmp.iterdir():
+            rootfs.unmount(stale / MERGED)
             shutil.rmtree(stale, ignore_errors=True)
         keep = {diff_id.removeprefix("sha256:") for diff_id in known}
         for directory in self._layers.iterdir():
@@ -59,6 +65,12 @@ class Layers:
     def diff(self, diff_id: str) -> Path:
         """The layer's tree, to be used as an overlay lower directory."""
         return self._home(diff_id) / "diff"
+
+    @property
+    def nothing(self) -> Path:
+        """An empty lower directory, for what stands on no layer: overlayfs wants one."""
+        self._nothing.mkdir(mode=0o755, exist_ok=True)
+        return self._nothing
 
     def hides_all_below(self, diff_id: str) -> bool:
         """Whether the layer's root itself is opaque (`.wh..wh..opq` at the top of its tar)."""
@@ -88,6 +100,23 @@ class Layers:
             work.cancel()
             raise
         return work.result(blob)
+
+    def snapshot(self, upper: Path) -> Unpacked:
+        """A layer of what was written into an overlay's `upper` directory, which is left as it is."""
+        with child.layer(upper) as packer:
+            work = Unpacking(self._fresh("layer"), packer.source, zstd=False)
+            packer.source.close()  # only the unpacker may hold this end, else the packer would not notice its death
+            try:
+                layer = work.result("")
+            except InvalidArgument:
+                child.check(packer, f"reading the files in {upper}")  # a tar that breaks off is the packer's fault
+                raise
+            try:
+                child.check(packer, f"reading the files in {upper}")
+            except BaseException:
+                self.discard(layer)
+                raise
+        return layer
 
     def keep(self, unpacked: Unpacked) -> None:
         """Move a layer to its place; when it is there already, the new copy goes."""

@@ -26,7 +26,8 @@ class ImageRecord:
 
     `layers` are diff ids, the lowest first. `size` is the bytes of all files in them. `created` is RFC 3339 as the
     image has it. `tagged` is when a name was last given here, or empty. `deleted` images have no names, are not
-    listed, and only stay until the last container that uses them has gone.
+    listed, and only stay until the last container that uses them has gone. `parent` is the id of the image that it
+    was made from here, if it was.
     """
 
     id: str
@@ -37,6 +38,7 @@ class ImageRecord:
     size: int = 0
     tagged: str = ""
     deleted: bool = False
+    parent: str = ""
 
     @property
     def created(self) -> str:
