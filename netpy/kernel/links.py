@@ -16,6 +16,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 from netpy.diff import Change, Create, Delete, Update
 from netpy.errors import Conflict, KernelError
+from netpy.kernel import departures
 from netpy.kernel import rtnetlink as rt
 from netpy.kernel.rtnetlink import Channel, Message, Reply, attribute, nested, number, text
 from netpy.objects import Address, Bridge, KernelObject, Route, Veth
@@ -176,6 +177,8 @@ def make(channel: Channel, change: Change, instance: str) -> None:
     match change:
         case Update(Bridge() as before, Bridge()) if before.mark and not before.mark.startswith(f"{instance}/"):
             raise Conflict(f"bridge {before.name} exists already and belongs to somebody else ({before.mark})")
+        case Delete(Bridge() as bridge):
+            departures.delete(bridge.name)
         case _:
             request(channel, messages(change), tolerant=isinstance(change, Delete))
 
@@ -201,8 +204,6 @@ def messages(change: Change) -> list[Message]:
             mac = attribute(_MAC, bytes.fromhex(bridge.mac.replace(":", "")))
             fields = attribute(_MTU, bridge.mtu) + attribute(_ALIAS, bridge.mark) + mac
             return [_modify(bridge.name, fields, up=bridge.up)]
-        case Delete(Bridge() as bridge):
-            return [delete(bridge.name)]
         case Create(Address() as address):
             return [_address(rt.NEWADDR, rt.F_CREATE | rt.F_REPLACE, address)]
         case Delete(Address() as address):

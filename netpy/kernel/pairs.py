@@ -1,7 +1,8 @@
 """Veth pairs: one object with an end in either namespace.
 
-Deleting a pair costs the kernel 20 ms of waiting. When its sandbox is already gone nobody needs to wait: the pair is
-only marked, and a thread deletes all marked links at once. Whoever looks takes a marked link for gone.
+Deleting a pair costs the kernel 20 ms of waiting; `departures` waits only until it is out of sight. When its sandbox is
+already gone not even that is needed: the pair is only marked, and a thread deletes all marked links at once. Whoever
+looks takes a marked link for gone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import threading
 
 from netpy.diff import Change, Create, Delete, Update
 from netpy.errors import NotFound
-from netpy.kernel import links, netns
+from netpy.kernel import departures, links, netns
 from netpy.kernel.rtnetlink import Channel, Message
 from netpy.objects import Veth
 
@@ -69,8 +70,8 @@ class Pairs:
         if links.index_of(veth.name) == 0:
             return
         if veth.peer_netns and netns.exists(veth.peer_netns):
-            # The sandbox lives on and may be plugged in again under the same interface name: wait.
-            _send(links.delete(veth.name), tolerant=True)
+            # The sandbox lives on and may be plugged in again under the same interface name: wait until that is free.
+            departures.delete(veth.name)
             return
         _send(links.doom(veth.name), tolerant=True)
         with self._lock:
