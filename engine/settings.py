@@ -65,6 +65,7 @@ class Settings:
     log_level: str = "info"
     default_shm_size: int = 64 << 20
     shutdown_timeout: int = 15
+    experimental: bool = False
 
     @property
     def instance(self) -> str:
@@ -246,6 +247,7 @@ DIRECTIVES: tuple[Directive, ...] = (
     _directive("default-runtime", "crun or runc", _runtime, "runtime", flags=("--runtime", "--default-runtime")),
     _directive("labels", "label of this daemon", _label, flags=("--label",), many=True),
     _directive("log-level", "debug, info, warn, error or fatal", _one_of(*LOG_LEVELS), flags=("-l", "--log-level")),
+    _directive("experimental", "tell clients that experimental features are there", _boolean, boolean=True),
     _directive("default-shm-size", "bytes of /dev/shm in containers", _whole),
     _directive("shutdown-timeout", "seconds that open requests get when the daemon stops", _whole),
 )

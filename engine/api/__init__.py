@@ -18,6 +18,7 @@ from engine.api.networks import Networks
 from engine.api.router import Router
 from engine.api.server import Server
 from engine.api.streaming import Streams
+from engine.api.swarm import Swarm
 from engine.api.system import System, banner
 from engine.api.volumes import Volumes
 
@@ -28,10 +29,10 @@ def serve(daemon: Daemon, sockets: Sequence[socket.socket], stop: threading.Even
     Then nothing new is accepted, idle connections and streams end, and requests under way get some seconds to finish.
     """
     grace = float(daemon.settings.shutdown_timeout)
-    Server(sockets, router(daemon), banner=banner(), grace=grace).run(stop)
+    Server(sockets, router(daemon), banner=banner(experimental=daemon.settings.experimental), grace=grace).run(stop)
 
 
 def router(daemon: Daemon) -> Router:
     """All routes of the API over that daemon."""
-    nouns = (System, Networks, Containers, Streams, Exec, Images, Volumes)
+    nouns = (System, Networks, Containers, Streams, Exec, Images, Volumes, Swarm)
     return Router(route for noun in nouns for route in noun(daemon).routes())

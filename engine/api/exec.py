@@ -48,11 +48,18 @@ class Exec:
         keys = hijack.parse_keys(text_of(known, "DetachKeys"))
         if body.get("ConsoleSize") and flag_of(body, "Tty"):
             self._daemon.containers.exec_resize(id, *console_size(body))
-        session = self._daemon.containers.exec_start(id, tty=flag_of(body, "Tty"), detach=flag_of(body, "Detach"))
+        tty = flag_of(body, "Tty")
+        session = self._daemon.containers.exec_start(id, tty=tty, detach=flag_of(body, "Detach"))
         if session is None:
             return empty()
-        stdin, tty = flag_of(known, "OpenStdin"), session.tty
-        return taken_over(request, session, hijack.Terms(stdin=stdin, close_input=not tty, keys=keys if tty else b""))
+        # What frames the stream is this request's Tty; whether there is a terminal, the one of the exec's making.
+        terms = hijack.Terms(
+            stdin=flag_of(known, "OpenStdin"),
+            framed=not tty,
+            close_input=not session.tty,
+            keys=keys if session.tty else b"",
+        )
+        return taken_over(request, session, terms)
 
     def resize(self, request: Request) -> Reply:
         """The client's terminal has a new size."""
@@ -67,7 +74,7 @@ class Exec:
 
 def taken_over(request: Request, session: Session, terms: hijack.Terms) -> Reply:
     """The answer that joins the client's connection with the session."""
-    framed = not session.tty and request.version >= MULTIPLEXED_SINCE
+    framed = terms.framed and request.version >= MULTIPLEXED_SINCE
     joint = hijack.Joint(session, terms)
     return Reply(content_type=hijack.MULTIPLEXED if framed else hijack.RAW, takeover=joint.run, on_hangup=joint.leave)
 

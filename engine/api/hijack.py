@@ -98,10 +98,11 @@ class Terms:
     """How a session and a client are joined.
 
     `stdin`: the client's bytes are the process's input. `close_input`: the end of those is the end of that.
-    `keys`: the sequence that detaches, empty for none.
+    `keys`: the sequence that detaches, empty for none. `framed`: output is multiplexed, with a header per frame.
     """
 
     stdin: bool
+    framed: bool
     close_input: bool = True
     keys: bytes = b""
 
@@ -120,7 +121,7 @@ class Joint:
         feeder.start()
         try:
             while (frame := self._session.read()) is not None:
-                channel.send(frame.data if self._session.tty else encode(frame))
+                channel.send(encode(frame) if self._terms.framed else frame.data)
         except OSError:
             pass  # the client has gone; the container has not
         finally:

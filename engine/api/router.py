@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from engine.api.errors import reply_to
-from engine.api.reply import Reply, document
+from engine.api.reply import Reply, document, empty
 from engine.api.request import Request
 from netpy.errors import InvalidArgument
 
@@ -52,7 +52,7 @@ class Router:
         try:
             request = _versioned(request)
             route, params = self._find(request)
-            return route.handler(replace(request, params=params)) if route else self._missing(request)
+            return route.handler(replace(request, params=params)) if route else _missing(request)
         except Exception as error:
             return reply_to(error)
 
@@ -63,12 +63,12 @@ class Router:
                 return route, match.groupdict()
         return None, {}
 
-    def _missing(self, request: Request) -> Reply:
-        allowed = sorted({route.method for route, pattern in self._routes if pattern.fullmatch(request.path)})
-        if not allowed:
-            return document({"message": "page not found"}, status=404)
-        message = f"method {request.method} is not allowed on {request.path}"
-        return document({"message": message}, status=405, headers=(("Allow", ", ".join(allowed)),))
+
+def _missing(request: Request) -> Reply:
+    """Docker's word for both a path and a method that it does not know; a browser's OPTIONS it lets pass."""
+    if request.method == "OPTIONS":
+        return empty()
+    return document({"message": "page not found"}, status=404)
 
 
 def _versioned(request: Request) -> Request:

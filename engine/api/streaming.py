@@ -69,7 +69,8 @@ class Streams:
         )
         # Who leaves an interactive container must not end its shell: only a single input (StdinOnce) ends with us.
         close_input = bool(container.config.get("StdinOnce")) and not tty
-        return taken_over(request, session, hijack.Terms(stdin=query.flag("stdin"), close_input=close_input, keys=keys))
+        terms = hijack.Terms(stdin=query.flag("stdin"), framed=not tty, close_input=close_input, keys=keys)
+        return taken_over(request, session, terms)
 
     def logs(self, request: Request) -> Reply:
         """Equivalent: `docker logs`."""

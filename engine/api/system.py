@@ -31,11 +31,11 @@ _PING: tuple[tuple[str, str], ...] = (
 )
 
 
-def banner() -> tuple[tuple[str, str], ...]:
+def banner(*, experimental: bool = False) -> tuple[tuple[str, str], ...]:
     """The headers that every answer has; clients negotiate the API's version by them."""
     return (
         ("Api-Version", version_text(CURRENT)),
-        ("Docker-Experimental", "false"),
+        ("Docker-Experimental", str(experimental).lower()),
         ("Ostype", "linux"),
         ("Server", f"netpy/{machine.netpy_version()} (linux)"),
     )
@@ -63,7 +63,9 @@ class System:
 
     def version(self, request: Request) -> Reply:
         """Equivalent: `docker version`."""
-        return document(views.version(machine.look(), machine.netpy_version()))
+        return document(
+            views.version(machine.look(), machine.netpy_version(), experimental=self._daemon.settings.experimental)
+        )
 
     def info(self, request: Request) -> Reply:
         """Equivalent: `docker info`."""
@@ -81,6 +83,7 @@ class System:
             debug=settings.log_level == "debug",
             listeners=daemon.events.listeners(),
             threads=threading.active_count(),
+            experimental=settings.experimental,
             now=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
         )
         return document(views.info(machine.look(), facts))

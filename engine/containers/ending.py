@@ -105,8 +105,9 @@ class Endings:
         announce(self.parts, entry.container, "stop")
 
     def kill(self, entry: Entry, signal: str) -> None:
-        """Send a signal. Equivalent: `docker kill -s`."""
+        """Send a signal; of SIGKILL, await the end, as Docker does. Equivalent: `docker kill -s`."""
         number = signal_number(signal)
+        waiter: Waiter | None = None
         with entry.lock:
             require(entry, "kill")
             container = entry.container
@@ -115,7 +116,11 @@ class Endings:
             if container.state.status == "restarting":
                 self._give_up(entry)
                 return
+            if number == signals.SIGKILL:
+                waiter = self.parts.waiters.register(entry.id, "not-running")
             self._send(entry, number)
+        if waiter and not _ended(waiter, LAST_WAIT):
+            raise KernelError(f"container {entry.id} has not ended {LAST_WAIT:.0f} seconds after it was killed")
 
     def restart(self, entry: Entry, timeout: int | None, signal: str = "") -> None:
         """Stop it if it runs, start it. Equivalent: `docker restart`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from engine.containers.documents import console_size, items
@@ -35,7 +36,7 @@ class Exec:
     started: bool = False
     exit_code: int | None = None
     ended_at: float = 0.0
-    done: threading.Event = field(default_factory=threading.Event)
+    done: Future[None] = field(default_factory=Future[None])
 
 
 class Execs:
@@ -157,7 +158,7 @@ class Execs:
         with self._lock:
             ended.exit_code = code
             ended.ended_at = self._clock()
-        ended.done.set()
+        ended.done.set_result(None)
 
     def _find(self, identity: str) -> Exec:
         with self._lock:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
+from contextlib import suppress
 
 from engine.streams import Frame, Session
 
@@ -78,18 +80,20 @@ class LateSession:
 class AwaitedSession:
     """A session whose output ends only when it is known how the process ended.
 
-    A client asks for the exit code as soon as the stream has ended: it must not come too early.
+    A client asks for the exit code as soon as the stream has ended: it must not come too early. Whoever leaves the
+    session waits for nothing: the process may go on for ever.
     """
 
-    def __init__(self, live: Session, ended: threading.Event) -> None:
+    def __init__(self, live: Session, ended: Future[None]) -> None:
         self.tty = live.tty
         self._live = live
         self._ended = ended
+        self._left: Future[None] = Future()
 
     def read(self) -> Frame | None:
         frame = self._live.read()
         if frame is None:
-            self._ended.wait()
+            wait((self._ended, self._left), return_when=FIRST_COMPLETED)
         return frame
 
     def write(self, data: bytes) -> None:
@@ -100,6 +104,8 @@ class AwaitedSession:
 
     def close(self) -> None:
         self._live.close()
+        with suppress(InvalidStateError):  # left already
+            self._left.set_result(None)
 
 
 class PartialSession:

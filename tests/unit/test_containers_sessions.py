@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 
 from engine.containers.sessions import AwaitedSession
 from engine.streams import Frame
@@ -24,11 +25,22 @@ class Silent:
 
 
 def test_the_end_of_an_exec_is_told_when_its_exit_code_is_known() -> None:
-    ended, told = threading.Event(), threading.Event()
+    ended: Future[None] = Future()
+    told = threading.Event()
     session = AwaitedSession(Silent(), ended)
     reader = threading.Thread(target=lambda: (session.read(), told.set()))
     reader.start()
     assert not told.wait(0.05)
-    ended.set()
+    ended.set_result(None)
     reader.join(5)
     assert told.is_set()
+
+
+def test_who_leaves_an_exec_waits_for_nothing() -> None:
+    session = AwaitedSession(Silent(), Future())
+    reader = threading.Thread(target=session.read)
+    reader.start()
+    session.close()
+    reader.join(5)
+    assert not reader.is_alive()
+    session.close()

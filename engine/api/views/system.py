@@ -29,16 +29,17 @@ class Facts:
     debug: bool
     listeners: int
     threads: int
+    experimental: bool
     now: str
 
 
-def version(machine: Machine, netpy: str) -> Json:
+def version(machine: Machine, netpy: str, *, experimental: bool = False) -> Json:
     """GET /version."""
     details = {
         "ApiVersion": version_text(CURRENT),
         "Arch": machine.architecture,
         "BuildTime": "",
-        "Experimental": "false",
+        "Experimental": str(experimental).lower(),
         "GitCommit": "",
         "GoVersion": "",
         "KernelVersion": machine.kernel,
@@ -57,6 +58,7 @@ def version(machine: Machine, netpy: str) -> Json:
         "Arch": machine.architecture,
         "KernelVersion": machine.kernel,
         "BuildTime": "",
+        **({"Experimental": True} if experimental else {}),
     }
 
 
@@ -98,7 +100,7 @@ def info(machine: Machine, facts: Facts) -> Json:
         "NoProxy": "",
         "Name": machine.hostname,
         "Labels": list(facts.labels),
-        "ExperimentalBuild": False,
+        "ExperimentalBuild": facts.experimental,
         "ServerVersion": facts.version,
         "Runtimes": {facts.runtime: {"path": facts.runtime}},
         "DefaultRuntime": facts.runtime,
