@@ -1,9 +1,9 @@
 """Deleting a link without waiting for the kernel to forget it.
 
 A link is off every list a millisecond after the request: nobody sees it, its name is free, its addresses and routes
-are gone. The kernel then waits some 20 to 30 ms, without its lock, until no processor can hold a reference, and only then
-answers. So the request goes out from a thread of its own, and whoever asked goes on when the kernel announces that the
-link is gone (RTM_DELLINK), or when the answer is a refusal. Both sockets belong to the caller's namespace.
+are gone. The kernel then waits some 20 to 30 ms, without its lock, until no processor can hold a reference, and only
+then answers. So the request goes out from a thread of its own, and whoever asked goes on when the kernel announces that
+the link is gone (RTM_DELLINK), or when the answer is a refusal. Both sockets belong to the caller's namespace.
 Equivalent: `ip link delete NAME`.
 """
 
