@@ -46,6 +46,10 @@ class Unsupported(NetpyError):
     """This machine lacks a kernel feature or a program; the message names the package that brings it."""
 
 
+class DriverError(NetpyError):
+    """A driver's code failed, answered what it may not, or not in time. The message names driver and function."""
+
+
 class KernelError(NetpyError):
     """The kernel, or a program that speaks to it, refused an operation."""
 

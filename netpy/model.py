@@ -46,12 +46,16 @@ class NetworkSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subnet:
-    """One allocated subnet of a network. `gateway` is a bare address, or empty where there is none."""
+    """One allocated subnet of a network. `gateway` is a bare address, or empty where there is none.
+
+    `pool` is what its IPAM driver calls it (`netpy.drivers.addressing`); empty with the built-in one.
+    """
 
     subnet: str
     gateway: str = ""
     ip_range: str = ""
     aux_addresses: Mapping[str, str] = field(default_factory=dict[str, str])
+    pool: str = ""
 
     @property
     def family(self) -> Family:
@@ -152,6 +156,10 @@ class Endpoint:
 
     `addresses` carry their prefix length; `ports` are allocated bindings; `gateways` are the families whose
     default route goes through this endpoint; `ifname` is the name of the interface in the sandbox.
+
+    What a driver brought back from outside (`netpy.drivers.Acquired`): `facts`, for itself; `routers`, bare addresses
+    that the default routes lead to, in place of the subnets' gateways; `dns` and `search`, what resolv.conf of the
+    sandbox is to use where it has no servers and domains of its own.
     """
 
     id: str
@@ -164,6 +172,9 @@ class Endpoint:
     ports: tuple[PortBinding, ...] = ()
     gateways: frozenset[Family] = frozenset()
     facts: Mapping[str, str] = field(default_factory=dict[str, str])
+    routers: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
     phase: Phase = "pending"
     sequence: int = 0
 
@@ -171,3 +182,7 @@ class Endpoint:
         """The bare address of that family, or an empty string."""
         found = next((a for a in self.addresses if (":" in a) == (family == 6)), "")
         return found.partition("/")[0]
+
+    def router_of(self, family: Family) -> str:
+        """The next hop that the driver brought for that family, or an empty string."""
+        return next((router for router in self.routers if (":" in router) == (family == 6)), "")

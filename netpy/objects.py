@@ -92,6 +92,108 @@ class Veth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A link of a network on the host that is neither bridge nor pair, up.
+
+    `kind="dummy"`: `ip link add NAME type dummy`. `kind="vlan"`: `ip link add link PARENT name NAME type vlan id VLAN`,
+    for which the parent must exist. `mtu` 0 and an empty `mac` leave the kernel's choice. `mark` as for Bridge.
+    """
+
+    RANK: ClassVar[int] = 22
+    MUTABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "mark", "up"})
+
+    kind: Literal["dummy", "vlan"]
+    name: str
+    mark: str
+    parent: str = ""
+    vlan: int = 0
+    mtu: int = 0
+    mac: str = ""
+    up: bool = True
+    netns: str = ""
+
+    @property
+    def key(self) -> Key:
+        return Key("device", self.netns, self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A link in a sandbox that stands on `parent`, a link of the host. Up; gone with the sandbox or the parent.
+
+    `ip link add link PARENT name IFNAME address MAC mtu MTU netns NETNS type macvlan|ipvlan mode MODE`. Modes are
+    iproute2's: bridge, private, vepa, passthru; l2, l3, l3s. `mtu` 0 takes the parent's, an empty `mac` any (an ipvlan
+    link has its parent's). Unsupported when the kernel has no such links.
+    """
+
+    RANK: ClassVar[int] = 30
+    MUTABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "mark", "up"})
+
+    kind: Literal["macvlan", "ipvlan"]
+    parent: str
+    netns: str
+    ifname: str
+    mode: str
+    mark: str
+    mac: str = ""
+    mtu: int = 0
+    up: bool = True
+
+    @property
+    def key(self) -> Key:
+        return Key("child", self.netns, self.ifname)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt:
+    """A link that somebody else made on the host is in the sandbox `netns`, as `ifname`, up.
+
+    `ip link set SOURCE netns NETNS name IFNAME`, then its MAC and MTU where they are stated. Removing it gives the link
+    back to the host under its old name, for whoever made it; if the sandbox is gone, so is the link.
+    """
+
+    RANK: ClassVar[int] = 31
+    MUTABLE: ClassVar[frozenset[str]] = frozenset({"mac", "mtu", "mark", "up"})
+
+    source: str
+    netns: str
+    ifname: str
+    mark: str
+    mac: str = ""
+    mtu: int = 0
+    up: bool = True
+
+    @property
+    def key(self) -> Key:
+        return Key("adopt", self.netns, self.ifname)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """Somebody else has configured the sandbox `netns`: the link `ifname` is there and has what is stated here.
+
+    `maker` names who, for messages. `addresses` have their prefix length; `routes` are (destination, next hop) through
+    this link, the next hop empty when it is on-link; an empty `mac` is any. It is only looked at: what is missing or
+    other than stated is reported and cannot be made here. Removing it removes what its maker left behind.
+    """
+
+    RANK: ClassVar[int] = 32
+    MUTABLE: ClassVar[frozenset[str]] = frozenset({"mac", "addresses", "routes", "up"})
+
+    netns: str
+    ifname: str
+    maker: str
+    mac: str = ""
+    addresses: tuple[str, ...] = ()
+    routes: tuple[tuple[str, str], ...] = ()
+    up: bool = True
+
+    @property
+    def key(self) -> Key:
+        return Key("given", self.netns, self.ifname)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sysctl:
     """One kernel setting, `name` as below /proc/sys with slashes. Removing it is leaving it as it is."""
 
@@ -249,4 +351,4 @@ class RedirectDns:
 
 
 Intent = Isolate | Masquerade | AllowPort | Publish | RedirectDns
-LinkObject = Bridge | Veth | Sysctl | Address | Route
+LinkObject = Bridge | Device | Veth | Child | Adopt | Given | Sysctl | Address | Route

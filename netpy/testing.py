@@ -22,7 +22,7 @@ from itertools import count
 from netpy.controller import Controller, Settings
 from netpy.diff import State, by_key, diff
 from netpy.dns import Record, View
-from netpy.drivers import Acquirer, Defaults, Driver
+from netpy.drivers import Acquirer, Defaults, Driver, answers
 from netpy.drivers.registry import Registry
 from netpy.errors import ApplyError, InvalidArgument, KernelError
 from netpy.ipam import allocate
@@ -183,7 +183,7 @@ class DriverContract:
         )
         driver = self.driver()
         if isinstance(driver, Acquirer):
-            endpoint = replace(endpoint, facts=dict(driver.acquire(network, endpoint)))
+            endpoint = answers.with_acquired(endpoint, answers.acquired(driver.acquire(network, endpoint)))
         return endpoint
 
     def kernel(self, *endpoints: Endpoint) -> MemoryKernel:

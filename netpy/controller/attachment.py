@@ -34,7 +34,7 @@ from netpy.controller.context import Context
 from netpy.controller.records import Plug
 from netpy.diff import Plan, State
 from netpy.dns import View
-from netpy.drivers import Acquirer
+from netpy.drivers import Acquirer, answers
 from netpy.errors import Forbidden, NetpyError
 from netpy.ipam import mac_of
 from netpy.model import Endpoint, EndpointSpec, Network, Sandbox
@@ -199,8 +199,8 @@ class Attachment:
             driver = self._context.wiring.driver(plug.network)
             if plug.endpoint.id in ids and isinstance(driver, Acquirer):
                 undo.callback(_quietly, "release", lambda d=driver, p=plug: d.release(p.network, p.endpoint))
-                facts = dict(driver.acquire(plug.network, plug.endpoint))
-                after[number] = replace(plug, endpoint=replace(plug.endpoint, facts=facts))
+                got = answers.acquired(driver.acquire(plug.network, plug.endpoint))
+                after[number] = replace(plug, endpoint=answers.with_acquired(plug.endpoint, got))
         return replace(move, after=tuple(after))
 
     def _opened(self, move: Move, undo: ExitStack) -> int:
