@@ -15,7 +15,27 @@ from netpy.model import EndpointSpec
 
 Json = dict[str, Any]
 Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+HealthStatus = Literal["starting", "healthy", "unhealthy"]
 NEVER = "0001-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One look at a container's health: when, with which exit code, and what the command said. Times as in State."""
+
+    start: str
+    end: str
+    exit_code: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What the probes so far say of a container: the verdict, failures in a row, and the last probes, oldest first."""
+
+    status: HealthStatus = "starting"
+    failing_streak: int = 0
+    log: tuple[Probe, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +50,8 @@ class State:
     oom_killed: bool = False
     started_at: str = NEVER
     finished_at: str = NEVER
+    health: Health | None = None
+    """None where nobody looks after its health, and before its first start."""
 
     @property
     def running(self) -> bool:

@@ -24,6 +24,7 @@ _CONTAINER_KEYS = frozenset(
 _NETWORK_KEYS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 PRUNE_KEYS = frozenset({"until", "label", "label!"})
 _STATUSES = frozenset({"created", "running", "paused", "restarting", "removing", "exited", "dead"})
+_VERDICTS = frozenset({"none", "starting", "healthy", "unhealthy"})
 _TRUTH = {"1": True, "true": True, "0": False, "false": False}
 
 
@@ -67,6 +68,9 @@ def container_filter(filters: Filters, find: Callable[[str], Container]) -> Call
     for status in filters.get("status", ()):
         if status not in _STATUSES:
             raise InvalidArgument(f"invalid filter 'status={status}'")
+    for verdict in filters.get("health", ()):
+        if verdict not in _VERDICTS:
+            raise InvalidArgument(f"Unrecognised filter value for health: {verdict}")
     exits = [_number(value, "exited") for value in filters.get("exited", ())]
     before = [find(ref).created for ref in filters.get("before", ())]
     since = [find(ref).created for ref in filters.get("since", ())]
@@ -146,7 +150,8 @@ def _by_ancestor(candidate: Candidate, values: Sequence[str]) -> bool:
 
 
 def _by_health(candidate: Candidate, values: Sequence[str]) -> bool:
-    return "none" in values  # nothing here watches a container's health
+    health = candidate.container.state.health
+    return (health.status if health else "none") in values
 
 
 _TESTS: Mapping[str, Callable[[Candidate, Sequence[str]], bool]] = {

@@ -6,7 +6,8 @@ This is the front; the rooms behind it do the work:
     records waiting timing sessions            hold what is known, who waits, what is due
     creation running ending removal release    the life of a container, in that order
     plugging wiring files                      its networks while it lives
-    execs streaming volumes pruning            what else can be asked for
+    execs streaming volumes pruning updating   what else can be asked for
+    health probing                             whether what it runs is well: the rules, and the looking
     recovery                                   taking over after an earlier daemon
 
 A request finds the container's entry, takes its lock, and lets a room do it. A lock is held while a state changes,
@@ -24,6 +25,7 @@ from engine.containers.ending import Endings
 from engine.containers.execs import Execs
 from engine.containers.networking import is_host
 from engine.containers.parts import Parts, announce
+from engine.containers.probing import Probing
 from engine.containers.records import Entry
 from engine.containers.recovery import Recovery
 from engine.containers.running import Hooks
@@ -46,7 +48,14 @@ class Containers:
         self._records = parts.records
         self._lobby = Lobby()
         self._execs = Execs(parts)
-        self._endings = Endings(parts, Hooks(on_exit=self._exited, on_made=self._made))
+        self._probing = Probing(parts, self._execs)
+        hooks = Hooks(
+            on_exit=self._exited,
+            on_made=self._made,
+            on_running=self._probing.watch,
+            on_halted=self._probing.leave,
+        )
+        self._endings = Endings(parts, hooks)
 
     @property
     def volumes(self) -> Volumes:
@@ -59,6 +68,7 @@ class Containers:
 
     def close(self) -> None:
         """Stop looking after containers, which go on."""
+        self._probing.close()
         self._parts.scheduler.close()
 
     def create(self, *, name: str, config: Json, host_config: Json, networks: Json) -> tuple[str, list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from engine.containers import merging, mounts, naming, networking, ports, wiring
+from engine.containers import health, merging, mounts, naming, networking, ports, wiring
 from engine.containers.documents import console_size, table
 from engine.containers.files import host_name
 from engine.containers.parts import Parts, announce
@@ -64,6 +64,7 @@ def draft(parts: Parts, request: Request) -> tuple[Container, list[str]]:
     if not image_name:
         raise InvalidArgument("no image specified")
     image = parts.images.resolve(image_name)
+    health.validate(request.config)
     host_config = merging.host_config(request.host_config, parts.host.defaults)
     parts.runtimes(host_config["Runtime"])
     warnings = networking.check_options(request.config, host_config)

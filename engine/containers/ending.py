@@ -11,16 +11,17 @@ import contextlib
 import logging
 import signal as signals
 from dataclasses import dataclass
-from datetime import datetime
 
 from engine import lifecycle
 from engine.containers import removal, running, wiring
+from engine.containers.health import unwatched
 from engine.containers.parts import Parts, announce
 from engine.containers.records import Entry, require
 from engine.containers.release import release
 from engine.containers.running import Hooks
+from engine.containers.timing import seconds_between
 from engine.containers.waiting import Waiter
-from engine.model import NEVER, Container, State
+from engine.model import Container, State
 from netpy.errors import InvalidArgument, KernelError, NetpyError, NotFound
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Endings:
 
     def _finish(self, entry: Entry, code: int, oom: bool) -> None:
         parts, container = self.parts, entry.container
+        self.hooks.on_halted(entry)
         release(parts, container)
         finished = parts.now()
         delay = _restart_delay(container, code, finished)
@@ -55,6 +57,7 @@ class Endings:
             oom_killed=oom,
             started_at=container.state.started_at,
             finished_at=finished,
+            health=unwatched(container.state.health),
         )
         facts = {key: value for key, value in container.facts.items() if key != "delay"}
         facts |= {} if delay is None else {"delay": str(delay)}
@@ -91,6 +94,7 @@ class Endings:
             container = self.parts.records.change(entry, stopped_by_user=True)
             if container.state.status == "restarting":
                 self._give_up(entry)
+                announce(self.parts, entry.container, "stop")
                 return
             number = signal_number(signal or container.config.get("StopSignal") or "TERM")
             waiter = self.parts.waiters.register(entry.id, "not-running")
@@ -144,15 +148,16 @@ class Endings:
         """Freeze all its processes. Equivalent: `docker pause`."""
         with entry.lock:
             require(entry, "pause")
+            self.hooks.on_halted(entry)
             self.parts.runtime_of(entry.container).pause(entry.id)
-            announce(self.parts, self.parts.records.change_state(entry, "pause"), "pause")
+            health = unwatched(entry.container.state.health)
+            announce(self.parts, self.parts.records.change_state(entry, "pause", health=health), "pause")
 
     def unpause(self, entry: Entry) -> None:
         """Let them go on. Equivalent: `docker unpause`."""
         with entry.lock:
             require(entry, "unpause")
-            self.parts.runtime_of(entry.container).resume(entry.id)
-            announce(self.parts, self.parts.records.change_state(entry, "unpause"), "unpause")
+            self._thaw(entry)
 
     def remove(self, entry: Entry, *, force: bool, volumes: bool) -> None:
         """Remove it; a running one only by force, which kills it first. Equivalent: `docker rm`."""
@@ -194,14 +199,18 @@ class Endings:
             self.remove_quietly(entry)
 
     def _send(self, entry: Entry, number: int) -> None:
-        # A frozen process gets no signal until it is thawed.
-        if entry.container.state.status == "paused":
-            self.parts.runtime_of(entry.container).resume(entry.id)
-            self.parts.records.change_state(entry, "unpause")
         # It may have ended this moment; its end is then on its way to us.
         with contextlib.suppress(NotFound):
             self.parts.runtime_of(entry.container).kill(entry.id, number)
         announce(self.parts, entry.container, "kill", signal=str(number))
+        # A frozen process acts on no signal until it is thawed.
+        if entry.container.state.status == "paused":
+            self._thaw(entry)
+
+    def _thaw(self, entry: Entry) -> None:
+        self.parts.runtime_of(entry.container).resume(entry.id)
+        announce(self.parts, self.parts.records.change_state(entry, "unpause"), "unpause")
+        self.hooks.on_running(entry)
 
     def _auto_remove(self, entry: Entry, wanted: bool) -> None:
         if entry.container.host_config.get("AutoRemove") != wanted:
@@ -244,11 +253,3 @@ def _restart_delay(container: Container, code: int, finished: str) -> float | No
         delay=float(container.facts.get("delay", "0")),
     )
     return lifecycle.restart_delay(lifecycle.restart_policy(container.host_config["RestartPolicy"]), ending)
-
-
-def seconds_between(start: str, end: str) -> float:
-    """Between two RFC 3339 times with nanoseconds; 0 where one is not known."""
-    if NEVER in (start, end):
-        return 0.0
-    first, last = (datetime.fromisoformat(text[:26].rstrip("Z") + "+00:00") for text in (start, end))
-    return (last - first).total_seconds()

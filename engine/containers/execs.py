@@ -34,6 +34,7 @@ class Exec:
     options: Json
     process: ExecProcess | None = None
     started: bool = False
+    killed: bool = False
     exit_code: int | None = None
     ended_at: float = 0.0
     done: Future[None] = field(default_factory=Future[None])
@@ -81,10 +82,13 @@ class Execs:
                 wanted.process = self._run(wanted, options, detach=detach)
             except NetpyError as error:
                 self._ended(wanted, int(getattr(error, "exit_code", 126)))
+                wanted.done.set_result(None)
                 raise
             command = " ".join(wanted.options["Cmd"])
             announce(self._parts, wanted.entry.container, f"exec_start: {command}", execID=identity)
         threading.Thread(target=self._await, args=(wanted,), name="exec", daemon=True).start()
+        if wanted.killed:  # while it was being started
+            self._kill(wanted, wanted.process)
         live = wanted.process.session
         return None if detach or live is None else AwaitedSession(live, wanted.done)
 
@@ -120,6 +124,26 @@ class Execs:
         if found.process is not None and found.exit_code is None:
             found.process.resize(rows, columns)
 
+    def kill(self, identity: str) -> None:
+        """End it by force, with what it has started, and take no more of its output. Nothing where it has ended."""
+        with self._lock:
+            found = self._execs.get(identity)
+        if found is None or found.exit_code is not None:
+            return
+        found.killed = True
+        if found.process is not None:
+            self._kill(found, found.process)
+
+    def _kill(self, wanted: Exec, process: ExecProcess) -> None:
+        self._parts.runtime_of(wanted.entry.container).kill_exec(wanted.entry.id, process.pid)
+        if process.session is not None:
+            process.session.close()  # something of it may live on, and hold its output open
+
+    def forget(self, identity: str) -> None:
+        """Nobody will ask for it again."""
+        with self._lock:
+            self._execs.pop(identity, None)
+
     def drop(self, container_id: str) -> None:
         """The container is no more."""
         with self._lock:
@@ -153,12 +177,12 @@ class Execs:
         code = running.process.wait() if running.process else 0
         self._ended(running, code)
         announce(self._parts, running.entry.container, "exec_die", execID=running.id, exitCode=str(code))
+        running.done.set_result(None)  # last: whoever waited may tell more, and the order of events is part of the story
 
     def _ended(self, ended: Exec, code: int) -> None:
         with self._lock:
             ended.exit_code = code
             ended.ended_at = self._clock()
-        ended.done.set_result(None)
 
     def _find(self, identity: str) -> Exec:
         with self._lock:

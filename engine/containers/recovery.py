@@ -14,6 +14,7 @@ from engine import lifecycle
 from engine.containers import creation, removal, running
 from engine.containers.ending import Endings
 from engine.containers.parts import Parts
+from engine.containers.probing import healthy_start
 from engine.containers.records import Entry
 from engine.containers.release import CREATING, PHASE, REMOVING, STARTING, release, with_phase
 from netpy.errors import NetpyError
@@ -100,9 +101,17 @@ class Recovery:
         """It runs: go on as if nothing had been."""
         container = entry.container
         if not container.state.running:
-            state = replace(container.state, status="running", started_at=self.parts.now(), exit_code=0)
+            state = replace(
+                container.state,
+                status="running",
+                started_at=self.parts.now(),
+                exit_code=0,
+                health=healthy_start(entry),
+            )
             self.parts.records.change(entry, state=state, facts=with_phase(container, ""))
         running.watch(self.parts, entry, self.endings.exited)
+        if entry.container.state.status == "running":
+            self.endings.hooks.on_running(entry)
 
     def _undo_start(self, entry: Entry) -> None:
         release(self.parts, entry.container)

@@ -23,6 +23,7 @@ from engine import lifecycle
 from engine.containers import links, wiring
 from engine.containers.documents import items
 from engine.containers.parts import Parts, Process, announce
+from engine.containers.probing import healthy_start
 from engine.containers.records import Entry, require
 from engine.containers.release import STARTING, release, with_phase
 from engine.containers.volumes import inside
@@ -41,10 +42,15 @@ OnExit = Callable[[Entry, int, int, bool], None]
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What happens around a start: `on_exit` when the process ends, `on_made` before its first instruction."""
+    """What happens around a start: `on_exit` when the process ends, `on_made` before its first instruction.
+
+    Under the entry's lock: `on_running` when it has started or goes on, `on_halted` when it has ended or is paused.
+    """
 
     on_exit: OnExit
     on_made: Callable[[Container], None]
+    on_running: Callable[[Entry], None]
+    on_halted: Callable[[Entry], None]
 
 
 def start(parts: Parts, entry: Entry, hooks: Hooks, *, by_user: bool = True) -> None:
@@ -65,6 +71,7 @@ def start(parts: Parts, entry: Entry, hooks: Hooks, *, by_user: bool = True) -> 
         raise
     wiring.announce_all(parts, entry.container, "connect")
     announce(parts, entry.container, "start")
+    hooks.on_running(entry)
 
 
 def _begin(parts: Parts, entry: Entry, *, by_user: bool) -> Container:
@@ -124,6 +131,7 @@ def _launch(parts: Parts, entry: Entry, hooks: Hooks) -> None:
             status=lifecycle.step(entry.container.state.status, "started", entry.id),
             exit_code=0,
             started_at=parts.now(),
+            health=healthy_start(entry),
         ),
     )
     watch(parts, entry, hooks.on_exit)

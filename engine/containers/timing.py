@@ -1,4 +1,7 @@
-"""One thread that does things later: restarts after their back-off. It sleeps until the earliest is due."""
+"""One thread that does things later: restarts after their back-off, probes of health, and their time limits.
+
+It sleeps until the earliest is due. And how long it is between two moments that records have.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
+
+from engine.model import NEVER
 
 logger = logging.getLogger(__name__)
 
@@ -81,3 +87,11 @@ def _guarded(work: Callable[[], None]) -> None:
         work()
     except Exception:
         logger.exception("scheduled work failed")
+
+
+def seconds_between(start: str, end: str) -> float:
+    """Between two RFC 3339 times with nanoseconds; 0 where one is not known."""
+    if NEVER in (start, end):
+        return 0.0
+    first, last = (datetime.fromisoformat(text[:26].rstrip("Z") + "+00:00") for text in (start, end))
+    return (last - first).total_seconds()

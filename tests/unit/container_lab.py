@@ -86,13 +86,17 @@ class PretendedExec:
 
 
 class PretendedRuntime:
-    """Obeys `engine.containers.parts.Runtime`. `refuse` makes the next create fail; `deaf` ignores all but SIGKILL."""
+    """Obeys `engine.containers.parts.Runtime`.
+
+    `refuse` makes the next create fail; `deaf` ignores all but SIGKILL; with `ends_at_once` no exec takes any time.
+    """
 
     def __init__(self) -> None:
         self.processes: dict[str, Pretended] = {}
         self.gone: dict[int, int] = {}
         self.refuse: Exception | None = None
         self.deaf = False
+        self.ends_at_once = False
         self.sessions: list[PretendedSession] = []
         self.execs: list[PretendedExec] = []
         self.signals: list[int] = []
@@ -126,6 +130,11 @@ class PretendedRuntime:
         self.gone[process.monitor_pid] = code
         for watcher in process.watchers:
             threading.Thread(target=watcher, args=(code, oom), daemon=True).start()
+
+    def kill_exec(self, id: str, pid: int) -> None:
+        for made in self.execs:
+            if made.pid == pid:
+                made.finish.set()
 
     def delete(self, id: str, force: bool = False) -> None:
         self.processes.pop(id, None)
@@ -163,6 +172,9 @@ class PretendedRuntime:
         if process["args"] == ["nosuch"]:
             raise StartRefused("executable file not found in $PATH", 127)
         made = PretendedExec(None if detach else PretendedSession(tty))
+        made.pid += len(self.execs)
+        if self.ends_at_once:
+            made.finish.set()
         self.execs.append(made)
         return made
 
@@ -238,6 +250,16 @@ class Agenda:
 
     def close(self) -> None:
         self._due.clear()
+
+    def due(self) -> list[float]:
+        """The delays of all that is due."""
+        return [delay for delay, _ in self._due.values()]
+
+    def begin(self) -> None:
+        """The time of all that is due has come; it runs beside the caller."""
+        due, self._due = self._due, {}
+        for _, work in due.values():
+            threading.Thread(target=work, daemon=True).start()
 
     def elapse(self) -> list[float]:
         """The time of all that is due has come; gives the delays, in seconds, that it was due after."""

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from engine.api.views.status import status, unix_time
 from engine.containers.ports import keys as port_keys
-from engine.model import Attachment, Container, Json
+from engine.model import Attachment, Container, Health, Json
 from netpy.model import Endpoint, Family, Network, PortBinding
 
 NO_SHORT_ID = (1, 45)
@@ -191,6 +191,18 @@ def _state(container: Container) -> Json:
         "Error": state.error,
         "StartedAt": state.started_at,
         "FinishedAt": state.finished_at,
+        **({"Health": _health(state.health)} if state.health else {}),
+    }
+
+
+def _health(health: Health) -> Json:
+    return {
+        "Status": health.status,
+        "FailingStreak": health.failing_streak,
+        "Log": [
+            {"Start": probe.start, "End": probe.end, "ExitCode": probe.exit_code, "Output": probe.output}
+            for probe in health.log
+        ],
     }
 
 

@@ -42,14 +42,21 @@ def status(state: State, now: datetime) -> str:
     """The STATUS column."""
     match state.status:
         case "running" | "paused":
-            paused = " (Paused)" if state.status == "paused" else ""
-            return f"Up {_since(state.started_at, now)}{paused}"
+            return f"Up {_since(state.started_at, now)}{_remark(state)}"
         case "restarting":
             return f"Restarting ({state.exit_code}) {_since(state.finished_at, now)} ago"
         case "exited" if state.finished_at != NEVER:
             return f"Exited ({state.exit_code}) {_since(state.finished_at, now)} ago"
         case _:
             return _BARE[state.status]
+
+
+def _remark(state: State) -> str:
+    if state.status == "paused":
+        return " (Paused)"
+    if state.health is None:
+        return ""
+    return " (health: starting)" if state.health.status == "starting" else f" ({state.health.status})"
 
 
 _BARE = {"created": "Created", "removing": "Removal In Progress", "dead": "Dead", "exited": ""}
