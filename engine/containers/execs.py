@@ -177,7 +177,9 @@ class Execs:
         code = running.process.wait() if running.process else 0
         self._ended(running, code)
         announce(self._parts, running.entry.container, "exec_die", execID=running.id, exitCode=str(code))
-        running.done.set_result(None)  # last: whoever waited may tell more, and the order of events is part of the story
+        running.done.set_result(
+            None
+        )  # last: whoever waited may tell more, and the order of events is part of the story
 
     def _ended(self, ended: Exec, code: int) -> None:
         with self._lock:
