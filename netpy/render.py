@@ -16,8 +16,12 @@ from typing import Any, Protocol, runtime_checkable
 from netpy.diff import Create, Delete, Plan, Update, by_key
 from netpy.objects import (
     Address,
+    Adopt,
     AllowPort,
     Bridge,
+    Child,
+    Device,
+    Given,
     Isolate,
     KernelObject,
     Masquerade,
@@ -78,6 +82,8 @@ def name(obj: KernelObject) -> str:
             words = f"bridge {obj.name}"
         case Veth():
             words = f"veth {obj.name}"
+        case Device() | Child() | Adopt() | Given():
+            words = _link_name(obj)
         case Sysctl():
             words = f"sysctl {obj.name}"
         case Address():
@@ -104,6 +110,8 @@ def _details(obj: KernelObject) -> str:
             return f"address {obj.mac} mtu {obj.mtu}"
         case Veth():
             return _veth_details(obj)
+        case Device() | Child() | Adopt() | Given():
+            return _link_details(obj)
         case Sysctl():
             return f"= {obj.value}"
         case Route():
@@ -112,6 +120,30 @@ def _details(obj: KernelObject) -> str:
             return _intent_details(obj)
         case _:
             return ""
+
+
+def _link_name(obj: Device | Child | Adopt | Given) -> str:
+    match obj:
+        case Device():
+            return f"{obj.kind} {obj.name}"
+        case Child():
+            return f"{obj.kind} {obj.ifname}"
+        case Adopt() | Given():
+            return f"link {obj.ifname}"
+
+
+def _link_details(obj: Device | Child | Adopt | Given) -> str:
+    match obj:
+        case Device():
+            parts = [f"link {obj.parent} id {obj.vlan}" if obj.kind == "vlan" else ""]
+        case Child():
+            parts = [f"link {obj.parent} mode {obj.mode}"]
+        case Adopt():
+            parts = [f"from {obj.source}"]
+        case Given():
+            return f"made by {obj.maker}"
+    parts += [f"address {obj.mac}" if obj.mac else "", f"mtu {obj.mtu}" if obj.mtu else ""]
+    return " ".join(filter(None, parts))
 
 
 def _intent_details(obj: Isolate | Masquerade | AllowPort | Publish | RedirectDns) -> str:

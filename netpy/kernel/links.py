@@ -22,7 +22,7 @@ from netpy.kernel.rtnetlink import Channel, Message, Reply, attribute, nested, n
 from netpy.objects import Address, Bridge, KernelObject, Route, Veth
 
 DOOMED = 0x6E657470  # link group of what is only waiting to be deleted, in bulk and later
-_LINK, _ADDR, _ROUTE = struct.Struct("=BxHiII"), struct.Struct("=BBBBI"), struct.Struct("=BBBBBBBBI")
+HEADER, _ADDR, _ROUTE = struct.Struct("=BxHiII"), struct.Struct("=BBBBI"), struct.Struct("=BBBBBBBBI")
 _IFNAME, _MTU, _MAC, _PEER, _MASTER, _LINKINFO, _ALIAS, _GROUP = 3, 4, 1, 5, 10, 18, 20, 27
 _NETNS_FD, _EXT_MASK, _SKIP_STATS = 28, 29, 8
 _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA, _VETH_PEER = 1, 2, 4, 5, 1
@@ -33,7 +33,7 @@ _NODAD, _MAIN, _STATIC, _UNICAST, _ONLINK_SCOPE = 2, 254, 4, 1, 253
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A link as the kernel describes it. `peer` and `master` are indexes, 0 for none."""
+    """A link as the kernel describes it. `peer` and `master` are indexes, 0 for none; `data` is its kind's own."""
 
     index: int
     name: str
@@ -47,11 +47,12 @@ class Link:
     group: int = 0
     hairpin: bool = False
     isolated: bool = False
+    data: bytes = b""
 
 
 def find(channel: Channel, name: str) -> Link | None:
     """The link of that name, or None; a doomed one counts as gone. `ip -d link show dev NAME`."""
-    body = _LINK.pack(0, 0, 0, 0, 0) + attribute(_IFNAME, name) + attribute(_EXT_MASK, _SKIP_STATS)
+    body = HEADER.pack(0, 0, 0, 0, 0) + attribute(_IFNAME, name) + attribute(_EXT_MASK, _SKIP_STATS)
     reply = channel.lookup(Message(rt.GETLINK, 0, body))
     if reply is None:
         return None
@@ -61,7 +62,7 @@ def find(channel: Channel, name: str) -> Link | None:
 
 def described(reply: Reply) -> Link:
     """The link that a NEWLINK message describes."""
-    _, _, index, flags, _ = _LINK.unpack_from(reply.fixed)
+    _, _, index, flags, _ = HEADER.unpack_from(reply.fixed)
     got = reply.attributes
     info = rt.attributes(got.get(_LINKINFO, b""))
     hairpin, isolated = port_flags(info.get(_SLAVE_DATA, b""))
@@ -78,6 +79,7 @@ def described(reply: Reply) -> Link:
         group=number(got.get(_GROUP, b"")),
         hairpin=hairpin,
         isolated=isolated,
+        data=info.get(_DATA, b""),
     )
 
 
@@ -198,12 +200,12 @@ def messages(change: Change) -> list[Message]:
             # Only an MTU set afterwards counts as chosen; one given at creation follows the ports up and down.
             return [
                 _new_bridge(bridge),
-                _modify(bridge.name, attribute(_MTU, bridge.mtu) + attribute(_ALIAS, bridge.mark)),
+                modify(bridge.name, attribute(_MTU, bridge.mtu) + attribute(_ALIAS, bridge.mark)),
             ]
         case Update(Bridge(), Bridge() as bridge):
             mac = attribute(_MAC, bytes.fromhex(bridge.mac.replace(":", "")))
             fields = attribute(_MTU, bridge.mtu) + attribute(_ALIAS, bridge.mark) + mac
-            return [_modify(bridge.name, fields, up=bridge.up)]
+            return [modify(bridge.name, fields, up=bridge.up)]
         case Create(Address() as address):
             return [_address(rt.NEWADDR, rt.F_CREATE | rt.F_REPLACE, address)]
         case Delete(Address() as address):
@@ -225,57 +227,59 @@ def new_veth(veth: Veth, descriptor: int) -> list[Message]:
     if veth.mac:
         peer += attribute(_MAC, bytes.fromhex(veth.mac.replace(":", "")))
     info = nested(
-        _LINKINFO, attribute(_KIND, "veth"), nested(_DATA, attribute(_VETH_PEER, _LINK.pack(0, 0, 0, 0, 0) + peer))
+        _LINKINFO, attribute(_KIND, "veth"), nested(_DATA, attribute(_VETH_PEER, HEADER.pack(0, 0, 0, 0, 0) + peer))
     )
     body = attribute(_IFNAME, veth.name) + attribute(_MTU, veth.mtu) + info
     if veth.bridge:
-        body += attribute(_MASTER, _require(veth.bridge))
-    header = _LINK.pack(0, 0, 0, rt.IFF_UP, rt.IFF_UP)
+        body += attribute(_MASTER, require(veth.bridge))
+    header = HEADER.pack(0, 0, 0, rt.IFF_UP, rt.IFF_UP)
     return [Message(rt.NEWLINK, rt.F_CREATE | rt.F_EXCL, header + body), _port(veth)]
 
 
 def update_veth(veth: Veth) -> list[Message]:
     """Set everything mutable of the near end again: MTU, alias, bridge, port flags, up."""
-    fields = attribute(_MTU, veth.mtu) + attribute(_MASTER, _require(veth.bridge) if veth.bridge else 0)
-    return [_modify(veth.name, fields, up=veth.up), _port(veth)]
+    fields = attribute(_MTU, veth.mtu) + attribute(_MASTER, require(veth.bridge) if veth.bridge else 0)
+    return [modify(veth.name, fields, up=veth.up), _port(veth)]
 
 
 def raise_link(name: str, mtu: int) -> Message:
     """`ip link set NAME up mtu MTU`."""
-    return _modify(name, attribute(_MTU, mtu), up=True)
+    return modify(name, attribute(_MTU, mtu), up=True)
 
 
 def doom(name: str) -> Message:
     """Mark a link as waiting for deletion, which costs the kernel 20 ms that nobody should wait for."""
-    return _modify(name, attribute(_GROUP, DOOMED) + attribute(_ALIAS, b"\0"))
+    return modify(name, attribute(_GROUP, DOOMED) + attribute(_ALIAS, b"\0"))
 
 
 def delete_doomed() -> Message:
     """Delete every doomed link at once: 12 ms for 50, where one by one costs 950. `ip link delete group`."""
-    return Message(rt.DELLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + attribute(_GROUP, DOOMED))
+    return Message(rt.DELLINK, 0, HEADER.pack(0, 0, 0, 0, 0) + attribute(_GROUP, DOOMED))
 
 
 def delete(name: str) -> Message:
     """`ip link delete NAME`."""
-    return Message(rt.DELLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + attribute(_IFNAME, name))
+    return Message(rt.DELLINK, 0, HEADER.pack(0, 0, 0, 0, 0) + attribute(_IFNAME, name))
 
 
-def _require(name: str) -> int:
+def require(name: str) -> int:
+    """The index of a link in the calling thread's namespace; KernelError where there is none."""
     index = index_of(name)
     if not index:
         raise KernelError(f"link {name} does not exist")
     return index
 
 
-def _modify(name: str, fields: bytes, *, up: bool | None = None) -> Message:
+def modify(name: str, fields: bytes, *, up: bool | None = None) -> Message:
+    """Change a link by its name: these attributes, and up or down."""
     flags, change = (rt.IFF_UP if up else 0), (0 if up is None else rt.IFF_UP)
-    return Message(rt.NEWLINK, 0, _LINK.pack(0, 0, 0, flags, change) + attribute(_IFNAME, name) + fields)
+    return Message(rt.NEWLINK, 0, HEADER.pack(0, 0, 0, flags, change) + attribute(_IFNAME, name) + fields)
 
 
 def _new_bridge(bridge: Bridge) -> Message:
     fields = attribute(_IFNAME, bridge.name) + attribute(_MAC, bytes.fromhex(bridge.mac.replace(":", "")))
     fields += nested(_LINKINFO, attribute(_KIND, "bridge"))
-    header = _LINK.pack(0, 0, 0, rt.IFF_UP, rt.IFF_UP)
+    header = HEADER.pack(0, 0, 0, rt.IFF_UP, rt.IFF_UP)
     return Message(rt.NEWLINK, rt.F_CREATE | rt.F_EXCL, header + fields)
 
 
@@ -284,7 +288,7 @@ def _port(veth: Veth) -> Message:
     if veth.bridge:
         flags = attribute(_HAIRPIN, bytes([veth.hairpin])) + attribute(_ISOLATED, bytes([veth.isolated]))
         fields += nested(_LINKINFO, attribute(_SLAVE_KIND, "bridge"), nested(_SLAVE_DATA, flags))
-    return _modify(veth.name, fields)
+    return modify(veth.name, fields)
 
 
 def _address(kind: int, flags: int, address: Address) -> Message:
@@ -295,7 +299,7 @@ def _address(kind: int, flags: int, address: Address) -> Message:
         interface.network.prefixlen,
         _NODAD if six else 0,
         0,
-        _require(address.link),
+        require(address.link),
     )
     fields = attribute(2, interface.packed) + attribute(1, interface.packed)
     if not six and interface.network.prefixlen < 31 and kind == rt.NEWADDR:
@@ -309,7 +313,7 @@ def _route(kind: int, flags: int, route: Route) -> Message:
     scope = _ONLINK_SCOPE if network.version == 4 and not route.via else 0
     protocol = _STATIC if kind == rt.NEWROUTE else 0
     header = _ROUTE.pack(inet, network.prefixlen, 0, 0, _MAIN, protocol, scope, _UNICAST, 0)
-    fields = attribute(4, _require(route.link))
+    fields = attribute(4, require(route.link))
     if network.prefixlen:
         fields += attribute(1, network.network_address.packed)
     if route.via:

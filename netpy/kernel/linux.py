@@ -12,13 +12,13 @@ from itertools import groupby
 
 from netpy.diff import Change, Create, Delete, Plan, State, Update
 from netpy.errors import ApplyError, NetpyError, NotFound
-from netpy.kernel import Action, Announce, FlushConntrack, conntrack, links, netns, survey, sysctl
+from netpy.kernel import Action, Announce, FlushConntrack, conntrack, devices, links, netns, survey, sysctl
 from netpy.kernel.announce import Announcer
 from netpy.kernel.holds import Holds
 from netpy.kernel.netfilter import Backend
 from netpy.kernel.pairs import Pairs
 from netpy.kernel.rtnetlink import Channel
-from netpy.objects import Address, Bridge, KernelObject, Key, Route, Sysctl, Veth
+from netpy.objects import Address, Adopt, Bridge, Child, Device, Given, KernelObject, Key, Route, Sysctl, Veth
 
 
 class LinuxKernel:
@@ -48,7 +48,9 @@ class LinuxKernel:
     def observe(self, like: State, *, cursory: bool = False) -> State:
         rules = frozenset(obj for obj in like if self._backend.handles(obj))
         found: set[KernelObject] = set(self._backend.observe(rules, cursory=cursory)) if rules else set()
-        rest = sorted(like - rules, key=lambda obj: obj.key.netns)
+        placed = frozenset(obj for obj in like if isinstance(obj, devices.PLACED))
+        found.update(seen for obj in placed if (seen := devices.observe(obj)) is not None)
+        rest = sorted(like - rules - placed, key=lambda obj: obj.key.netns)
         for path, group in groupby(rest, key=lambda obj: obj.key.netns):
             try:
                 found.update(netns.run_in(path, lambda wanted=tuple(group): self._observe_here(wanted)))
@@ -63,6 +65,8 @@ class LinuxKernel:
                 found.add(Bridge(name=name, mac="", mtu=0, mark=mark))
             elif kind == "veth":
                 found.add(Veth(name=name, peer_netns="", ifname="", mac="", mtu=0, mark=mark))
+            elif kind in ("dummy", "vlan"):
+                found.add(Device(kind="vlan" if kind == "vlan" else "dummy", name=name, mark=mark))
         return frozenset(found)
 
     def apply(self, plan: Plan) -> None:
@@ -100,6 +104,8 @@ class LinuxKernel:
                 return "carried", ""
             if self._backend.handles(obj):
                 return "rules", ""
+            if isinstance(obj, devices.PLACED):
+                return "placed", ""
             return ("veth", "") if isinstance(obj, Veth) else ("inside", obj.key.netns)
 
         for _, group in groupby(plan, key=adapter):
@@ -114,6 +120,10 @@ class LinuxKernel:
         elif isinstance(first, Veth):
             for change in step:
                 self._pairs.make(change)
+                done.append(change)
+        elif isinstance(first, devices.PLACED):
+            for change in step:
+                devices.make(change)
                 done.append(change)
         elif self._is_gone(step):
             done += step
@@ -164,8 +174,10 @@ def _carried_away(plan: Plan) -> set[Key]:
         match change:
             case Delete(Veth() as veth):
                 gone.add((veth.peer_netns, veth.ifname))
-            case Delete(Bridge() as bridge):
-                gone.add((bridge.netns, bridge.name))
+            case Delete((Bridge() | Device()) as link):
+                gone.add((link.netns, link.name))
+            case Delete((Child() | Adopt() | Given()) as link):
+                gone.add((link.netns, link.ifname))
             case _:
                 pass
     return {

@@ -20,7 +20,7 @@ from netpy.diff import Change, Create, Delete, Plan, State, Update
 from netpy.errors import ApplyError, Conflict, KernelError
 from netpy.kernel import Action
 from netpy.model import Protocol
-from netpy.objects import Address, Bridge, KernelObject, Key, Route, Sysctl, Veth
+from netpy.objects import Address, Adopt, Bridge, Child, Device, Given, KernelObject, Key, Route, Sysctl, Veth
 
 _ANY = ("0.0.0.0", "::")
 _GLOBAL = ("all", "default")
@@ -103,6 +103,9 @@ class MemoryKernel:
     def delete_netns(self, path: str) -> None:
         with self._lock:
             self.namespaces.discard(path)
+            taken = {o.source for o in self.objects.values() if isinstance(o, Adopt) and o.netns == path}
+            for made in [o for o in self.objects.values() if _ends(o) & {("", name) for name in taken}]:
+                self._remove(made)
             pairs = [o for o in self.objects.values() if isinstance(o, Veth) and path in (o.netns, o.peer_netns)]
             for veth in pairs:
                 self._remove(veth)
@@ -152,14 +155,10 @@ class MemoryKernel:
         match obj:
             case Veth():
                 self._check_veth(obj, is_new)
-            case Address():
-                self._need_link(obj.netns, obj.link)
-            case Route():
-                self._check_route(obj)
-            case Sysctl():
-                link = _link_of_setting(obj.name)
-                if link:
-                    self._need_link(obj.netns, link)
+            case Device() | Child() | Adopt() | Given():
+                self._check_placed(obj, is_new)
+            case Address() | Route() | Sysctl():
+                self._check_ground(obj)
             case _:
                 if is_new and _ends(obj) & self._links():
                     raise KernelError("file exists")
@@ -172,8 +171,23 @@ class MemoryKernel:
         if veth.bridge and Key("bridge", veth.netns, veth.bridge) not in self.objects:
             raise KernelError(f"link {veth.bridge} does not exist")
 
+    def _check_placed(self, link: Device | Child | Adopt | Given, is_new: bool) -> None:
+        if isinstance(link, Given):
+            raise KernelError(f"{link.ifname} is not there or not as {link.maker} said: only {link.maker} can make it")
+        if is_new and _ends(link) & self._links():
+            raise KernelError("file exists")
+        below = link.source if isinstance(link, Adopt) else link.parent
+        if below and is_new:
+            self._need_link("", below)
+
+    def _check_ground(self, obj: Address | Route | Sysctl) -> None:
+        link = _link_of_setting(obj.name) if isinstance(obj, Sysctl) else obj.link
+        if link:
+            self._need_link(obj.netns, link)
+        if isinstance(obj, Route):
+            self._check_route(obj)
+
     def _check_route(self, route: Route) -> None:
-        self._need_link(route.netns, route.link)
         if route.via and not self._reaches(route):
             raise KernelError("network is unreachable")
 
@@ -182,7 +196,8 @@ class MemoryKernel:
             raise KernelError(f"link {link} does not exist")
 
     def _links(self) -> set[Place]:
-        return {end for obj in self.objects.values() for end in _ends(obj)}
+        ends = {end for obj in self.objects.values() for end in _ends(obj)}
+        return ends - {("", obj.source) for obj in self.objects.values() if isinstance(obj, Adopt)}
 
     def _reaches(self, route: Route) -> bool:
         via = ip_address(route.via)
@@ -196,15 +211,19 @@ class MemoryKernel:
         if self.objects.pop(obj.key, None) is None:
             return
         ends = _ends(obj)
-        if ends:
-            self.objects = {key: each for key, each in self.objects.items() if not _stands_on(each, ends)}
+        for above in [each for each in self.objects.values() if _stands_on(each, ends)]:
+            self._remove(above)
         if isinstance(obj, Bridge):
             self._free_ports(obj)
         if isinstance(obj, Address):
-            routes = [each for each in self.objects.values() if isinstance(each, Route)]
-            for route in routes:
-                if (route.netns, route.link) == (obj.netns, obj.link) and route.via and not self._reaches(route):
-                    del self.objects[route.key]
+            self._drop_unreachable(obj)
+
+    def _drop_unreachable(self, address: Address) -> None:
+        routes = [each for each in self.objects.values() if isinstance(each, Route)]
+        for route in routes:
+            same = (route.netns, route.link) == (address.netns, address.link)
+            if same and route.via and not self._reaches(route):
+                del self.objects[route.key]
 
     def _free_ports(self, bridge: Bridge) -> None:
         for key, veth in list(self.objects.items()):
@@ -231,6 +250,8 @@ class MemoryKernel:
                     yield Bridge(name=obj.name, mac="", mtu=0, mark=obj.mark)
                 case Veth() if obj.mark.startswith(f"{self._instance}/"):
                     yield Veth(name=obj.name, peer_netns="", ifname="", mac="", mtu=0, mark=obj.mark)
+                case Device() if obj.mark.startswith(f"{self._instance}/"):
+                    yield Device(kind=obj.kind, name=obj.name, mark=obj.mark)
                 case Bridge() | Veth() | Address() | Route() | Sysctl():
                     pass
                 case _ if not obj.key.netns and not _ends(obj):
@@ -264,6 +285,8 @@ def _stands_on(obj: KernelObject, ends: set[Place]) -> bool:
             return (obj.netns, obj.link) in ends
         case Sysctl():
             return (obj.netns, _link_of_setting(obj.name)) in ends
+        case Device() | Child():
+            return ("", obj.parent) in ends
         case _:
             return False
 
