@@ -40,6 +40,7 @@ class NetworkSpec:
     attachable: bool = False
     ipam_driver: str = "default"
     ipam_options: Mapping[str, str] = field(default_factory=dict[str, str])
+    ipam_options_stated: bool = False  # none, and none stated: Docker's clients show these differently
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
 

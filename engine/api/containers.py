@@ -19,7 +19,7 @@ from engine.api.scenes import Scenes
 from engine.api.shapes import CONTAINER, checked
 from engine.api.views import containers as views
 from engine.api.views.containers import Scene
-from netpy.errors import InvalidArgument, Unsupported
+from netpy.errors import InvalidArgument
 
 _OWN = frozenset({"HostConfig", "NetworkingConfig"})
 
@@ -46,7 +46,7 @@ class Containers:
             Route("POST", "/containers/{id}/rename", self.rename),
             Route("POST", "/containers/{id}/resize", self.resize),
             Route("GET", "/containers/{id}/top", self.top),
-            Route("DELETE", "/containers/{id}", self.remove),
+            Route("DELETE", "/containers/{id...}", self.remove),
         ]
 
     def list(self, request: Request) -> Reply:
@@ -140,7 +140,8 @@ class Containers:
         """Equivalent: `docker rm`."""
         query = request.query
         if query.flag("link"):
-            raise Unsupported("legacy links cannot be removed: netpy gives names by networks")
+            self._daemon.containers.remove_link(request.params["id"])
+            return empty(204)
         self._daemon.containers.remove(request.params["id"], force=query.flag("force"), volumes=query.flag("v"))
         return empty(204)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.api.wire import Wire
@@ -110,24 +111,33 @@ class Terms:
 class Joint:
     """A client and a session, joined until the session's output ends, the client leaves, or it detaches."""
 
-    def __init__(self, session: Session, terms: Terms) -> None:
-        self._session = session
+    def __init__(self, begin: Callable[[], Session], terms: Terms) -> None:
+        self._begin = begin
+        self._session: Session | None = None
         self._terms = terms
+        self._lock = threading.Lock()
         self._over = threading.Event()
+        self._stopping = False
 
     def run(self, channel: Channel) -> None:
-        """Carry bytes both ways; returns at the end."""
-        feeder = threading.Thread(target=self._feed, args=(channel,), name="api-stdin", daemon=True)
+        """Begin the session and carry bytes both ways; returns at the end."""
+        session = self._begin()
+        with self._lock:
+            self._session = session
+            late = self._over.is_set()
+        if late:  # the client left while the session began: see `leave`
+            self._part(session)
+        feeder = threading.Thread(target=self._feed, args=(channel, session), name="api-stdin", daemon=True)
         feeder.start()
         try:
-            while (frame := self._session.read()) is not None:
+            while (frame := session.read()) is not None:
                 channel.send(encode(frame) if self._terms.framed else frame.data)
         except OSError:
             pass  # the client has gone; the container has not
         finally:
             patience = 0.0 if self._over.is_set() else _LINGER
             self._over.set()
-            self._session.close()
+            session.close()
             channel.finish()
             feeder.join(patience)
             channel.cut()
@@ -135,25 +145,32 @@ class Joint:
 
     def leave(self, *, stopping: bool) -> None:
         """The client has gone, which ends a single input; or we stop, which must not: the process goes on."""
-        self._over.set()
-        if not stopping:
-            self._end_input()
-        self._session.close()
+        with self._lock:
+            self._over.set()
+            self._stopping = stopping
+            session = self._session
+        if session is not None:
+            self._part(session)
 
-    def _feed(self, channel: Channel) -> None:
+    def _part(self, session: Session) -> None:
+        if not self._stopping:
+            self._end_input(session)
+        session.close()
+
+    def _feed(self, channel: Channel, session: Session) -> None:
         keys = DetachKeys(self._terms.keys)
         while data := channel.receive():
             if not self._terms.stdin:
                 continue
             data, detached = keys.feed(data)
             if data:
-                self._session.write(data)
+                session.write(data)
             if detached:
-                self._session.close()
+                session.close()
                 return
         if not self._over.is_set():
-            self._end_input()
+            self._end_input(session)
 
-    def _end_input(self) -> None:
+    def _end_input(self, session: Session) -> None:
         if self._terms.stdin:
-            self._session.close_input() if self._terms.close_input else self._session.close()
+            session.close_input() if self._terms.close_input else session.close()

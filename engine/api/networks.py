@@ -136,6 +136,7 @@ def network_spec(body: Json) -> NetworkSpec:
         attachable=flag_of(body, "Attachable"),
         ipam_driver=text_of(ipam, "Driver") or "default",
         ipam_options=strings_of(ipam, "Options"),
+        ipam_options_stated=ipam.get("Options") is not None,
         options=strings_of(body, "Options"),
         labels=strings_of(body, "Labels"),
     )

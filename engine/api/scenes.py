@@ -15,6 +15,7 @@ from engine.api.backend import Daemon
 from engine.api.disk import usage
 from engine.api.views import containers as views
 from engine.api.views.containers import Scene
+from engine.containers import links
 from engine.model import Container, Json
 from netpy.errors import NotFound
 from netpy.model import Network
@@ -50,11 +51,16 @@ class Scenes:
         now = datetime.now(UTC)
         names: dict[str, str] = {}
         networks = self._networks()  # once for all: there may be as many as containers
-        for container in self._daemon.containers.all():
+        containers = self._daemon.containers.all()
+        linked = [(target, f"/{c.name}/{alias}") for c in containers for target, alias in links.pairs(c)]
+        for container in containers:
             scene = self._bare(container, networks, version)
             if passes(scene):
                 name = self._image_name(container, names)
-                scene = replace(self.sized(scene) if sized else scene, image_name=name)
+                aliases = [
+                    alias for target, alias in linked if target == container.name or container.id.startswith(target)
+                ]
+                scene = replace(self.sized(scene) if sized else scene, image_name=name, linked_as=aliases)
                 yield views.summary(scene, now)
 
     def candidate(self, scene: Scene) -> filters.Candidate:

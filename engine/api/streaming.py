@@ -70,7 +70,7 @@ class Streams:
         # Who leaves an interactive container must not end its shell: only a single input (StdinOnce) ends with us.
         close_input = bool(container.config.get("StdinOnce")) and not tty
         terms = hijack.Terms(stdin=query.flag("stdin"), framed=not tty, close_input=close_input, keys=keys)
-        return taken_over(request, session, terms)
+        return taken_over(request, lambda: session, terms)
 
     def logs(self, request: Request) -> Reply:
         """Equivalent: `docker logs`."""

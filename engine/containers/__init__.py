@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from engine.containers import creation, plugging, pruning, running, streaming
+from engine.containers import creation, links, plugging, pruning, running, streaming
 from engine.containers.creation import Request
 from engine.containers.ending import Endings
 from engine.containers.execs import Execs
@@ -151,6 +151,10 @@ class Containers:
         self._lobby.dismiss(entry.id)
         self._execs.drop(entry.id)
 
+    def remove_link(self, ref: str) -> None:
+        """Forget a link on the default bridge, named `PARENT/ALIAS`."""
+        links.remove(self._parts, ref)
+
     def prune(self, filters: Mapping[str, Sequence[str]]) -> Json:
         """Remove all that have ended: {"ContainersDeleted": ids, "SpaceReclaimed": bytes}."""
         pruning.check(filters)
@@ -228,6 +232,10 @@ class Containers:
     def exec_create(self, ref: str, body: Json) -> str:
         """Prepare another process in it; the id of the exec."""
         return self._execs.create(self._records.find(ref), body)
+
+    def exec_check(self, id: str) -> None:
+        """Whether it could be started now: NotFound, Conflict."""
+        self._execs.check(id)
 
     def exec_start(self, id: str, *, tty: bool, detach: bool) -> Session | None:
         """Run it; the session to talk to it, None when detached."""

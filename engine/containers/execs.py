@@ -68,6 +68,13 @@ class Execs:
             found = [e for e in self._execs.values() if e.entry.id == container_id and e.started]
         return [e.id for e in found if e.exit_code is None]
 
+    def check(self, identity: str) -> None:
+        """Whether it could be started now. NotFound, Conflict in Docker's words."""
+        wanted = self._find(identity)
+        require(wanted.entry, "exec")
+        if wanted.started:
+            raise Conflict(f"Error: Exec command {identity} is already running")
+
     def start(self, identity: str, *, tty: bool, detach: bool) -> Session | None:
         """Run it. The session to talk to it, or None when detached. Once only."""
         wanted = self._find(identity)

@@ -33,9 +33,7 @@ def linked(parts: Parts, container: Container) -> list[Link]:
     if container.host_config.get("NetworkMode") != "bridge":
         return []
     found: list[Link] = []
-    for text in items(container.host_config, "Links"):
-        name, _, alias = str(text).lstrip("/").partition(":")
-        alias = alias.rpartition("/")[2] or name
+    for name, alias in pairs(container):
         try:
             target = parts.records.find(name).container
         except NotFound:
@@ -46,6 +44,39 @@ def linked(parts: Parts, container: Container) -> list[Link]:
         if addresses:
             found.append(Link(alias=alias, target=target, address=addresses[0].partition("/")[0]))
     return found
+
+
+def pairs(container: Container) -> list[tuple[str, str]]:
+    """What `Links` of the host configuration says: a container's reference, and the alias it is known by here.
+
+    Clients write `db`, `db:alias`, or what inspect shows: `/db:/web/alias`.
+    """
+    found: list[tuple[str, str]] = []
+    for text in items(container.host_config, "Links"):
+        name, _, alias = str(text).lstrip("/").partition(":")
+        found.append((name, alias.rpartition("/")[2] or name))
+    return found
+
+
+def remove(parts: Parts, reference: str) -> None:
+    """Forget the link `PARENT/ALIAS`; what a running parent already knows of it, it keeps until it starts again.
+
+    NotFound("No such container: x/y"), Conflict for a container's own name.
+    """
+    parent, slash, alias = reference.strip("/").rpartition("/")
+    if not slash:
+        parts.records.find(reference)
+        raise Conflict("Conflict, cannot remove the default link name of the container")
+    try:
+        entry = parts.records.find(parent)
+    except NotFound:
+        raise NotFound(f"No such container: {reference}") from None
+    with entry.lock:
+        known = pairs(entry.container)
+        left = [f"{name}:{other}" for name, other in known if other != alias]
+        if len(left) == len(known):
+            raise NotFound(f"No such container: {reference}")
+        parts.records.change(entry, host_config=entry.container.host_config | {"Links": left or None})
 
 
 def host_lines(links: Iterable[Link]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from netpy.objects import Bridge
 
 logger = logging.getLogger(__name__)
 RESERVED_NAMES = ("bridge", "host", "none", "default")
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_NAME = re.compile(r"[^\s/\x00-\x1f\x7f](?:[^/\x00-\x1f\x7f]*[^\s/\x00-\x1f\x7f])?")
 
 
 class Networks:
@@ -243,7 +243,8 @@ def _check_name(name: str) -> None:
     if name in RESERVED_NAMES:
         raise Forbidden(f"operation is not permitted on predefined {name} network ")
     if not _NAME.fullmatch(name):
-        raise InvalidArgument(f'invalid network name "{name}", only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed')
+        what = "no slashes, no control characters, no blanks at its ends"
+        raise InvalidArgument(f'invalid network name "{name}": {what}, please')
 
 
 def _has_subnets(network: Network, spec: NetworkSpec) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from engine import lifecycle
 from engine.model import Attachment, Container, Json, State
 from engine.streams import STDERR, STDOUT, Frame, Session
-from netpy.errors import Conflict, NotFound
+from netpy.errors import Conflict, KernelError, NotFound
 from netpy.model import Endpoint, EndpointSpec
 
 from .fake_images import IMAGE, FakeVolumes
@@ -30,6 +30,7 @@ class FakeContainers:
         self.calls: list[tuple[Any, ...]] = []
         self.session = EchoSession()
         self.ends_at_once = False
+        self.exec_fails = ""
         self.log = Log((), follow=False)
         self.frames: Frames = (Frame(STDOUT, b"out\n"), Frame(STDERR, b"err\n"))
 
@@ -151,9 +152,14 @@ class FakeContainers:
         self.calls.append(("exec", self.get(ref).id, body))
         return "e" * 64
 
+    def exec_check(self, id: str) -> None:
+        self.exec_inspect(id)
+
     def exec_start(self, id: str, *, tty: bool, detach: bool) -> Session | None:
         self.exec_inspect(id)
         self.calls.append(("exec_start", id, tty, detach))
+        if self.exec_fails:
+            raise KernelError(self.exec_fails)
         self.session = EchoSession(tty, self.ends_at_once)
         return None if detach else self.session
 
@@ -189,6 +195,9 @@ class FakeContainers:
         container, found = self.get(ref), self._daemon.controller.network(network)
         kept = tuple(a for a in container.attachments if a.network != found.name)
         self._known[container.id] = replace(container, attachments=kept)
+
+    def remove_link(self, ref: str) -> None:
+        self.calls.append(("remove_link", ref))
 
     def prune(self, filters: Mapping[str, Sequence[str]]) -> Json:
         gone = [c.id for c in self._known.values() if not c.state.running]

@@ -119,6 +119,16 @@ def test_a_detached_exec_is_an_ordinary_answer(raw: Raw, daemon: FakeDaemon) -> 
     assert daemon.containers.calls[-1] == ("exec_resize", "e" * 64, 30, 100)
 
 
+def test_an_exec_that_cannot_start_says_so_in_its_stream(raw: Raw, daemon: FakeDaemon) -> None:
+    raw.send(post("/containers/plain/exec", b'{"Cmd":["nope"],"Tty":true}')).answer()
+    daemon.containers.exec_fails = "OCI runtime exec failed: no such file"
+    raw.send(post(f"/exec/{'e' * 64}/start", b'{"Tty":false}', *UPGRADE))
+    assert raw.head()[0] == 101
+    raw.sock.shutdown(socket.SHUT_WR)
+    words = b"OCI runtime exec failed: no such file\r\n"
+    assert raw.file.read() == b"\x01\0\0\0\0\0\0" + bytes([len(words)]) + words
+
+
 def test_refusals_come_before_the_upgrade(raw: Raw) -> None:
     answer = raw.send(post(f"/exec/{'f' * 64}/start", b"{}", *UPGRADE)).answer()
     assert (answer[0], message(answer)) == (404, f"No such exec instance: {'f' * 64}")

@@ -233,9 +233,10 @@ def test_resize_wants_numbers(client: Client, h: str, w: str) -> None:
     assert status(client, "POST", "/containers/x/resize", h=h, w=w)[0] == 400
 
 
-def test_odd_requests_to_containers(client: Client) -> None:
+def test_odd_requests_to_containers(client: Client, daemon: FakeDaemon) -> None:
     make(client, "a")
-    assert status(client, "DELETE", "/containers/a", link=True)[0] == 501
+    assert status(client, "DELETE", "/containers/a/db", link=True)[0] == 204
+    assert daemon.containers.calls[-1] == ("remove_link", "a/db")
     assert status(client, "POST", "/containers/a/rename") == (400, "new name cannot be empty")
     assert status(client, "POST", "/containers/a/restart", t="soon")[0] == 400
     assert status(client, "POST", "/containers/prune", filters={"x": ["y"]})[0] == 400

@@ -208,3 +208,18 @@ def test_exec_failures(lab: Lab) -> None:
     with pytest.raises(StartRefused):
         lab.containers.exec_start(identity, tty=False, detach=False)
     assert lab.containers.exec_inspect(identity)["ExitCode"] == 127
+
+
+# ---- links ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_link_can_be_forgotten(lab: Lab) -> None:
+    lab.run("db")
+    lab.create("web", Links=["db:store", "/db:/web/other"])
+    lab.containers.remove_link("web/store")
+    assert lab.containers.get("web").host_config["Links"] == ["db:other"]
+    for name in ("web/store", "nosuch/other"):
+        with pytest.raises(NotFound, match=f"No such container: {name}"):
+            lab.containers.remove_link(name)
+    with pytest.raises(Conflict, match="cannot remove the default link name"):
+        lab.containers.remove_link("web")

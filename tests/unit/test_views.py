@@ -124,7 +124,15 @@ def test_the_default_network_as_in_the_notes() -> None:
 
 
 def test_a_network_with_everything() -> None:
-    spec = NetworkSpec(name="all", ipv4=False, ipv6=True, internal=True, attachable=True, labels={"b": "2", "a": "1"})
+    spec = NetworkSpec(
+        name="all",
+        ipv4=False,
+        ipv6=True,
+        internal=True,
+        attachable=True,
+        labels={"b": "2", "a": "1"},
+        ipam_options_stated=True,
+    )
     aux = {"z": "fd00::3", "a": "fd00::4"}
     subnet = Subnet(subnet="fd00::/64", gateway="fd00::1", ip_range="fd00::/80", aux_addresses=aux)
     shown = networks.inspect(Network(id="1" * 64, spec=spec, subnets=(subnet,)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from engine.api.views.status import status, unix_time
+from engine.containers import links
 from engine.containers.ports import keys as port_keys
 from engine.model import Attachment, Container, Health, Json
 from netpy.model import Endpoint, Family, Network, PortBinding
@@ -32,6 +33,7 @@ class Scene:
     layers: Sequence[str] = ()
     exec_ids: Sequence[str] = ()
     image_name: str = ""
+    linked_as: Sequence[str] = ()
     sizes: tuple[int, int] | None = None
     version: tuple[int, int] = (1, 47)
 
@@ -59,7 +61,7 @@ def inspect(scene: Scene) -> Json:
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": list(scene.exec_ids) or None,
-        "HostConfig": container.host_config,
+        "HostConfig": container.host_config | {"Links": link_names(container) or None},
         "GraphDriver": _graph_driver(scene),
         **_sizes(scene),
         "Mounts": [_mount(mount) for mount in container.mounts],
@@ -73,7 +75,7 @@ def summary(scene: Scene, now: datetime) -> Json:
     container = scene.container
     return {
         "Id": container.id,
-        "Names": [f"/{container.name}"],
+        "Names": [f"/{container.name}", *scene.linked_as],
         "Image": scene.image_name or container.image,
         "ImageID": container.image_id,
         "Command": command(container),
@@ -87,6 +89,11 @@ def summary(scene: Scene, now: datetime) -> Json:
         "NetworkSettings": {"Networks": networks(scene)},
         "Mounts": [_mount(mount) for mount in container.mounts],
     }
+
+
+def link_names(container: Container) -> list[str]:
+    """Its links on the default bridge, as `/TARGET:/CONTAINER/ALIAS`."""
+    return [f"/{target}:/{container.name}/{alias}" for target, alias in links.pairs(container)]
 
 
 def command(container: Container) -> str:
@@ -132,7 +139,7 @@ def endpoint_settings(scene: Scene, attachment: Attachment) -> Json:
         "IPAMConfig": asked.get("IPAMConfig"),
         "Links": asked.get("Links"),
         "Aliases": _aliases(scene, asked, named=named),
-        "MacAddress": endpoint.mac if endpoint else "",
+        "MacAddress": endpoint.mac if endpoint else asked.get("MacAddress") or "",
         "NetworkID": network.id if network else "",
         "EndpointID": endpoint.id if endpoint else "",
         **_addresses(network, endpoint),

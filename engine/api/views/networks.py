@@ -24,7 +24,7 @@ def inspect(network: Network, endpoints: Iterable[Endpoint] = ()) -> Json:
         "EnableIPv6": spec.ipv6,
         "IPAM": {
             "Driver": spec.ipam_driver,
-            "Options": None if network.predefined else ordered(spec.ipam_options),
+            "Options": ordered(spec.ipam_options) if spec.ipam_options_stated else None,
             "Config": [_subnet(subnet) for subnet in network.subnets],
         },
         "Internal": spec.internal,
