@@ -7,6 +7,7 @@ in which somebody still works is read but once. What is kept is changed by holdi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass, replace
@@ -20,9 +21,12 @@ from engine.images.layers import Layers
 from engine.images.records import ImageRecord
 from engine.images.references import Reference
 from engine.images.unpacking import Unpacked
+from engine.trees import placeholders
 from netpy.errors import InvalidArgument
 
 Json = dict[str, Any]
+EMPTY = f"sha256:{hashlib.sha256(bytes(1024)).hexdigest()}"
+"""The diff id of a tar without entries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +36,8 @@ class Commit:
     `parent` is the id of an image, or empty for none. `upper` is the writable directory of an overlay on top of it;
     without one, or when it is empty, the image gets an entry in its history but no layer. `config` is Docker's Config
     document of the new image, `container_config` that of the container it comes from. `references` are the names it
-    gets, taken from whoever has them.
+    gets, taken from whoever has them. `ran` says that a container ran on `upper`: then the empty files that
+    are there to be mounted over are left out.
     """
 
     parent: str = ""
@@ -44,6 +49,7 @@ class Commit:
     container: str = ""
     container_config: Json | None = None
     references: tuple[str, ...] = ()
+    ran: bool = False
 
 
 def commit(request: Commit, parent: ImageRecord | None, holdings: Holdings, layers: Layers, facts: Json) -> ImageRecord:
@@ -52,15 +58,22 @@ def commit(request: Commit, parent: ImageRecord | None, holdings: Holdings, laye
     InvalidArgument for a bad name, Conflict when the parent was removed meanwhile, KernelError when the disk fails.
     """
     names = [_name(text) for text in request.references]
-    below = parent.layers if parent else ()
-    layer = layers.snapshot(request.upper) if request.upper and not is_empty(request.upper) else None
+    layer = _snapshot(request, parent, layers)
     try:
-        raw = _document(request, parent, layer, facts)
-        image = replace(records.image(raw), parent=request.parent)
-        return holdings.add(image, [*below, *([layer] if layer else [])], names, facts["created"])
+        kept = layer if layer and layer.diff_id != EMPTY else None
+        image = replace(records.image(_document(request, parent, kept, facts)), parent=request.parent)
+        below = parent.layers if parent else ()
+        return holdings.add(image, [*below, *([kept] if kept else [])], names, facts["created"])
     finally:
         if layer:
             layers.discard(layer)
+
+
+def _snapshot(request: Commit, parent: ImageRecord | None, layers: Layers) -> Unpacked | None:
+    if request.upper is None or is_empty(request.upper):
+        return None
+    below = [layers.diff(layer) for layer in reversed(parent.layers)] if parent else []
+    return layers.snapshot(request.upper, placeholders.known(below) if request.ran else {})
 
 
 def is_empty(directory: Path) -> bool:

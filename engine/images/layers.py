@@ -15,7 +15,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +27,7 @@ from netpy.errors import InvalidArgument
 
 _MAGIC = len(ZSTD)
 MERGED = "merged"
+Hidden = Mapping[str, Sequence[int] | None]
 OPAQUE = "trusted.overlay.opaque"
 
 
@@ -101,9 +102,12 @@ class Layers:
             raise
         return work.result(blob)
 
-    def snapshot(self, upper: Path) -> Unpacked:
-        """A layer of what was written into an overlay's `upper` directory, which is left as it is."""
-        with child.layer(upper) as packer:
+    def snapshot(self, upper: Path, hidden: Hidden) -> Unpacked:
+        """A layer of what was written into an overlay's `upper` directory, which is left as it is.
+
+        What `hidden` knows (see engine/trees/placeholders.py) is left out.
+        """
+        with child.working({"verb": "layer", "root": str(upper), "hidden": hidden}) as packer:
             work = Unpacking(self._fresh("layer"), packer.source, zstd=False)
             packer.source.close()  # only the unpacker may hold this end, else the packer would not notice its death
             try:

@@ -22,12 +22,10 @@ It prints a JSON object: `{"diff_id", "tar_size", "size"}`, or `{"error", "machi
 # Plain os functions: there are several calls per entry, and pathlib doubles their cost.
 from __future__ import annotations
 
-import bz2
 import contextlib
 import errno
 import hashlib
 import json
-import lzma
 import os
 import posixpath
 import queue
@@ -36,60 +34,18 @@ import sys
 import tarfile
 import threading
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-PLAIN_CHUNK, PACKED_CHUNK, QUEUED = 1 << 18, 1 << 15, 4
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # noqa: PTH100, PTH120
+
+from engine.trees.compression import PLAIN_CHUNK, Malformed, chunks
+
+QUEUED = 4
 LARGEST_HEADER = 4 << 20
-MAGIC = 6  # bytes that tell the method of compression
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 XATTR = "SCHILY.xattr."
 MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EPERM, errno.EACCES, errno.EROFS)
-
-
-class Malformed(Exception):
-    """The archive is not one that can be unpacked."""
-
-
-def decompressor(magic: bytes) -> Any:
-    """What unpacks data that begins with `magic`; None when it is not compressed by a method we know."""
-    if magic.startswith(b"\x1f\x8b"):
-        return zlib.decompressobj(wbits=31)
-    if magic.startswith(b"BZh"):
-        return bz2.BZ2Decompressor()
-    if magic.startswith(b"\xfd7zXZ\0"):
-        return lzma.LZMADecompressor()
-    return None
-
-
-def chunks(source: BinaryIO) -> Iterator[bytes]:
-    """The content of `source`, decompressed."""
-    first = source.read(MAGIC)
-    if decompressor(first):
-        yield from _members(first, source)
-        return
-    yield first
-    while data := source.read(PLAIN_CHUNK):
-        yield data
-
-
-def _members(data: bytes, source: BinaryIO) -> Iterator[bytes]:
-    """Compressed files may be concatenated, and padded with zeros."""
-    while data or (data := source.read(PACKED_CHUNK)):
-        if len(data) < MAGIC:
-            data += source.read(PACKED_CHUNK)
-        machine = decompressor(data)
-        if machine is None:
-            if data.strip(b"\0"):
-                raise Malformed("garbage follows the compressed data")
-            data = b""
-            continue
-        while not machine.eof:
-            if not data:
-                raise Malformed("unexpected end of compressed data")
-            yield machine.decompress(data)
-            data = machine.unused_data if machine.eof else source.read(PACKED_CHUNK)
 
 
 class Feed:

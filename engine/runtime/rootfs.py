@@ -20,10 +20,11 @@ from netpy.errors import InvalidArgument, KernelError, Unsupported
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # Numbers of system calls that came after 5.1 are the same on every architecture.
-_SYS_MOVE_MOUNT, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 429, 430, 431, 432
+_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 428, 429, 430, 431, 432
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _SET_STRING, _CMD_CREATE = 1, 6
 _MOVE_MOUNT_F_EMPTY_PATH = 4
+_OPEN_TREE_CLONE = 1
 _AT_FDCWD = -100
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
@@ -108,11 +109,24 @@ def _attach(context: int, target: Path) -> None:
     try:
         tree = _call(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0)
         try:
-            _call(_SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+            attach(tree, target)
         finally:
             os.close(tree)
     except OSError as error:
         raise KernelError(f"cannot mount an overlay on {target}: {error.strerror}") from None
+
+
+def attach(tree: int, target: Path) -> None:
+    """Attach the detached mount of descriptor `tree`. Raises OSError."""
+    _call(_SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+
+
+def copy(mounted: Path) -> int:
+    """A copy of what is mounted there, attached nowhere: its descriptor. It keeps the file system alive.
+
+    Like `mount --bind` without a target. Raises OSError.
+    """
+    return _call(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(mounted), _OPEN_TREE_CLONE | os.O_CLOEXEC)
 
 
 def _messages(context: int) -> str:

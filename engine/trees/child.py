@@ -13,53 +13,73 @@ import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from netpy.errors import KernelError
 
 Json = dict[str, Any]
+CHUNK = 1 << 18
 _PROGRAM = [sys.executable, "-I", "-S", "-X", "utf8", str(Path(__file__).with_name("program.py"))]
+
+
+class Stream(Protocol):
+    """Anything that is read to its end, such as a request's body."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why the work failed: the text, and the number of the system error, 0 where it was none."""
+    """Why the work failed.
+
+    `kind` is `system` (then `errno` tells more), `archive` (what we were given is bad), `place` or `read-only` (the
+    destination is), or `fault`.
+    """
 
     text: str
+    kind: str = "fault"
     errno: int = 0
 
 
 class Child:
-    """A process at work. `source` and `sink` are our ends of its output and input, where they are pipes."""
+    """A process at work; `source` and `sink` are our ends of its output and input. To be closed."""
 
-    def __init__(self, order: Json, *, stdin: int | IO[bytes] = subprocess.DEVNULL, fds: tuple[int, ...] = ()) -> None:
+    def __init__(self, order: Json, *, fed: bool = False, descriptors: tuple[int, ...] = ()) -> None:
+        """Start on an order. `fed` children read their standard input from `sink`."""
         self._process = subprocess.Popen(
-            [*_PROGRAM, json.dumps(order)], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=fds
+            [*_PROGRAM, json.dumps(order)],
+            stdin=subprocess.PIPE if fed else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=descriptors,
         )
 
     @property
     def source(self) -> IO[bytes]:
-        """The tar that it writes."""
+        """What it writes."""
         assert self._process.stdout is not None
         return self._process.stdout
 
-    @property
-    def sink(self) -> IO[bytes]:
-        """Where it reads a tar from."""
+    def feed(self, stream: Stream) -> None:
+        """Give it all of a stream. One that stops reading stops the feeding: its report says why."""
         assert self._process.stdin is not None
-        return self._process.stdin
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as sink:
+            while piece := stream.read(CHUNK):
+                sink.write(piece)
 
     def report(self) -> Json | Failure:
         """Wait for its end; what it said. All its output must have been read, or our end of it closed."""
         assert self._process.stderr is not None
-        text = self._process.stderr.read()
+        text = self._process.stderr.read().decode(errors="replace").strip()
         self._process.wait()
         try:
             report: Json = json.loads(text)
         except ValueError:
-            last = text.decode(errors="replace").strip().rpartition("\n")[2]
-            return Failure(text=f"the process was killed: {last}" if last else "the process was killed")
-        return Failure(text=report["error"], errno=report["errno"]) if "error" in report else report
+            last = text.rpartition("\n")[2]
+            return Failure(text=f"the process at work was killed: {last}" if last else "the process at work was killed")
+        if "error" in report:
+            return Failure(text=report["error"], kind=report["kind"], errno=report.get("errno", 0))
+        return report
 
     def close(self) -> None:
         """End it if it still runs, and let go of everything."""
@@ -67,15 +87,15 @@ class Child:
             self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
+                with contextlib.suppress(OSError):
                     pipe.close()
         self._process.wait()
 
 
 @contextlib.contextmanager
-def layer(upper: Path) -> Generator[Child]:
-    """Have an overlay's writable directory written as an OCI layer; `source` is the tar."""
-    child = Child({"verb": "layer", "root": str(upper)})
+def working(order: Json, *, fed: bool = False, descriptors: tuple[int, ...] = ()) -> Generator[Child]:
+    """A child for the time of a block."""
+    child = Child(order, fed=fed, descriptors=descriptors)
     try:
         yield child
     finally:

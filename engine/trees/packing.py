@@ -19,6 +19,8 @@ import stat
 import tarfile
 from collections.abc import Callable, Iterator
 
+from engine.trees.placeholders import Placeholders
+
 CHUNK = 1 << 18
 WHITEOUT, OPAQUE_FILE = ".wh.", ".wh..wh..opq"
 OPAQUE = "trusted.overlay.opaque"
@@ -32,12 +34,13 @@ _KINDS = {
     stat.S_IFBLK: tarfile.BLKTYPE,
     stat.S_IFIFO: tarfile.FIFOTYPE,
 }
+NOTHING = Placeholders({})
 END = bytes(2 * tarfile.BLOCKSIZE)
 
 
-def layer(root: str) -> Iterator[bytes]:
+def layer(root: str, placeholders: Placeholders = NOTHING) -> Iterator[bytes]:
     """The tar of an overlay's writable directory as an OCI layer, in chunks. The root itself has no entry."""
-    yield from Packer(_layer_entry).children(root, "")
+    yield from Packer(_layer_entry, placeholders).children(root, "")
     yield END
 
 
@@ -57,8 +60,13 @@ def plain(path: str, name: str) -> Iterator[bytes]:
 class Packer:
     """Goes through one tree, and knows which inodes it has met: the second name of one is a hard link."""
 
-    def __init__(self, headers: Callable[[str, str, os.stat_result], Iterator[tarfile.TarInfo]]) -> None:
+    def __init__(
+        self,
+        headers: Callable[[str, str, os.stat_result], Iterator[tarfile.TarInfo]],
+        placeholders: Placeholders = NOTHING,
+    ) -> None:
         self._headers = headers
+        self._placeholders = placeholders
         self._names: dict[tuple[int, int], str] = {}
 
     def children(self, path: str, name: str) -> Iterator[bytes]:
@@ -79,8 +87,10 @@ class Packer:
 
     def entry(self, path: str, name: str, status: os.stat_result) -> Iterator[bytes]:
         """One file, or a directory with all that is in it. Sockets have no place in a tar."""
+        if self._placeholders(name, status):
+            return
         if stat.S_ISREG(status.st_mode):
-            yield from self._file(path, name, status)
+            yield from self._file(path, name)
             return
         try:
             found = list(self._headers(path, name, status)) if stat.S_IFMT(status.st_mode) in _KINDS else []
@@ -88,12 +98,16 @@ class Packer:
             if failure.errno not in _GONE:
                 raise
             return
+        inner = self.children(path, name) if stat.S_ISDIR(status.st_mode) else iter(())
+        first = next(inner, b"")
+        if not first and len(found) == 1 and self._placeholders.is_bare(name, status):
+            return
         for info in found:
             yield _encoded(info)
-        if stat.S_ISDIR(status.st_mode):
-            yield from self.children(path, name)
+        yield first
+        yield from inner
 
-    def _file(self, path: str, name: str, status: os.stat_result) -> Iterator[bytes]:
+    def _file(self, path: str, name: str) -> Iterator[bytes]:
         try:
             # Nothing is waited for: what was a file a moment ago may be a pipe now.
             source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
