@@ -97,14 +97,14 @@ class Command:
         self.params = [] if synopsis == PASSED_ON else [*options, _help_flag()]
         self._run = run
         self._arity = arity
-        self._interspersed = not synopsis.endswith("[ARG...]") and "[ps OPTIONS]" not in synopsis
+        self.interspersed = not synopsis.endswith("[ARG...]") and "[ps OPTIONS]" not in synopsis
 
     def invoke(self, path: str, args: Sequence[str], host: str = "") -> int:
         """Do what an argv says, called by `path` (`netpy network create`); returns the exit code."""
         if self.synopsis == PASSED_ON:
             options, arguments = Options({}), list(args)
         else:
-            options, arguments = _parsed(path, self.params, args, interspersed=self._interspersed)
+            options, arguments = _parsed(path, self.params, args, interspersed=self.interspersed)
         if options.flag("help"):
             from engine.cli.help import command_help
 
@@ -208,6 +208,8 @@ class LazyGroup:
             return 0
         while context.rest and not context.options.flag("help"):
             name, *rest = context.rest
+            if name == "help" and group is self:  # `help network create` is `network create --help`
+                return self.main([*rest, "--help"])
             path = f"{context.path} {name}"
             found = group.get_command(context, name)
             if isinstance(found, Command):

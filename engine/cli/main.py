@@ -17,17 +17,8 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Entry point of the console script."""
-    if "_NETPY_COMPLETE" in os.environ:
-        _complete()
     code = _reported(_answer, sys.argv[1:])
     os._exit(code)  # all is said, and taking the interpreter down in order would take 2 ms
-
-
-def _complete() -> None:
-    from engine.cli.completion import complete
-    from engine.cli.registry import ROOT
-
-    complete(ROOT)
 
 
 def run(arguments: list[str]) -> int:

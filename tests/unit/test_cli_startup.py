@@ -221,22 +221,6 @@ def test_typing_errors(capsys: Outputs, argv: list[str], told: str) -> None:
     assert capsys.readouterr() == ("", f"netpy: {told}")
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"), [("netpy network cr", "create"), ("netpy run --network-a", "--network-alias")]
-)
-def test_the_shell_can_complete(words: str, expected: str) -> None:
-    environment = {"_NETPY_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-    done = subprocess.run(
-        [sys.executable, "-m", "engine.cli.main"],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"plain,{expected}\n", "")
-
-
 def test_the_process_ends_with_the_commands_exit_code(daemon: Daemon, tmp_path: Path) -> None:
     program = [sys.executable, "-m", "engine.cli.main", "-H", daemon.host]
     quick = subprocess.run([*program, "ps", "-q"], cwd=ROOT, capture_output=True, text=True, check=False)
