@@ -102,7 +102,9 @@ ROOT = LazyGroup(
         "info": Entry(_C + "system:info", "Display system-wide information"),
         "version": Entry(_C + "system:version", "Show the netpy version information"),
         "daemon": Entry(_C + "daemon:daemon", "Run the daemon that owns networks and containers"),
-        "completion": Entry(_C + "completion.scripts:completion", "Print the script that completes netpy's command lines in a shell"),
+        "completion": Entry(
+            _C + "completion.scripts:completion", "Print the script that completes netpy's command lines in a shell"
+        ),
         "__complete": Entry(_C + "completion.naming:complete", "What may follow the given words", hidden=True),
         "manpages": Entry(_C + "manual:manpages", "Write the manual pages into a directory", hidden=True),
         "container": Entry(_C + "registry:CONTAINER", "Manage containers"),
