@@ -1,8 +1,8 @@
 """The images of a daemon: found, described, brought in, handed out, named and removed.
 
 This is the room's front. It decides nothing itself: names are read by references.py, documents made by documents.py,
-filters applied by filters.py, removals judged by removal.py, archives understood by layout.py, registries asked by
-pulling.py, and what is kept is changed by holdings.py alone. Only the changes happen under a lock; reading, unpacking
+filters applied by filters.py, removals judged by removal.py, archives understood by layout.py, registries dealt with
+by exchange.py, and what is kept is changed by holdings.py alone. Only the changes happen under a lock; reading, unpacking
 and downloading do not.
 """
 
@@ -17,15 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.images import archive, documents, filters, layout, manifests, pulling, records, references, removal
+from engine.images import archive, documents, filters, layout, manifests, records, references, removal
 from engine.images.changes import EMPTY_CONFIG, apply
 from engine.images.commit import Commit, commit
+from engine.images.exchange import Exchange
 from engine.images.filters import Filters
 from engine.images.holdings import Holdings, Users
 from engine.images.index import Edit, Index
 from engine.images.layers import Layers
 from engine.images.layout import Found, Saved
-from engine.images.pulling import Order, Pull
 from engine.images.records import ImageRecord
 from engine.images.references import Reference
 from engine.images.removal import Removal, Use
@@ -50,8 +50,7 @@ def always(_container: str) -> bool:
 class Images:
     """The images below `root`, recorded in `store`. Safe to use from several threads.
 
-    `skopeo` is the program that pulls; registries in `insecure` (host:port) may do without TLS. `clock` gives seconds
-    since 1970.
+    `skopeo` speaks to registries; what it does with them is found at `registry`. `clock` gives seconds since 1970.
     """
 
     def __init__(
@@ -59,16 +58,22 @@ class Images:
         root: Path,
         store: Store,
         *,
-        skopeo: str = "skopeo",
-        insecure: Sequence[str] = (),
+        skopeo: Skopeo | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._index = Index(store)
         self._layers = Layers(root)
-        self._skopeo = Skopeo(skopeo, tuple(insecure))
         self._clock = clock
         self._platform = manifests.host_platform(os.uname().machine)
         self._holdings = Holdings(self._index, self._layers)
+        self.registry = Exchange(
+            index=self._index,
+            layers=self._layers,
+            holdings=self._holdings,
+            skopeo=skopeo or Skopeo(),
+            platform=self._platform,
+            now=self._now,
+        )
 
     # -- finding and describing
 
@@ -202,15 +207,9 @@ class Images:
         return commit(request, parent, self._holdings, self._layers, facts).id
 
     def pull(self, reference: str, *, tag: str = "", auth: Json | None = None, platform: str = "") -> Iterator[Json]:
-        """Fetch an image from a registry; yields Docker's progress objects. Equivalent: `docker pull`.
-
-        `auth` is the decoded X-Registry-Auth header; `platform` is such as `linux/arm64`. What the registry says to
-        the name is known at once: NotFound (no such manifest, no access), KernelError (unreachable), Unsupported (no
-        skopeo).
-        """
-        name = references.parse(references.with_tag(reference, tag)).tagged()
-        wanted = manifests.parse_platform(platform, self._platform)
-        return self._pulled(pulling.order(self._skopeo, name, auth, wanted))
+        """Fetch one image from a registry: `Exchange.pull`. Equivalent: `docker pull`."""
+        name = references.parse(references.with_tag(reference, tag))
+        return self.registry.pull(name, auth=auth, platform=platform)
 
     # -- naming and removing
 
@@ -346,27 +345,6 @@ class Images:
             for image in self._index.images()
             if (tags := [name for name in image.references if name.name == wanted.name and not name.digest])
         ]
-
-    def _pulled(self, order: Order) -> Iterator[Json]:
-        name = order.reference
-        yield {"status": f"Pulling from {name.path}", "id": name.tag or name.digest}
-        known = self._holdings.blobs()
-        pull = Pull(order, self._layers, lambda digest: known.get(digest, ""))
-        present = self._index.image(order.manifest.config.digest)
-        try:
-            if present and pull.complete:
-                yield from pull.already()
-                image, fresh = present, False
-            else:
-                yield from pull.events(self._skopeo)
-                image, fresh = records.image(pull.config), not pull.complete
-            names = [name.pinned(order.digest), *([name] if not name.digest else [])]
-            self._holdings.add(image, pull.layers, names, self._now())
-        finally:
-            pull.discard()
-        yield {"status": f"Digest: {order.digest}"}
-        outcome = "Downloaded newer image" if fresh else "Image is up to date"
-        yield {"status": f"Status: {outcome} for {name.familiar}"}
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self._clock(), UTC).isoformat().replace("+00:00", "Z")

@@ -9,7 +9,7 @@ of it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,26 @@ class Holdings:
             self._index.write(Edit(images=(kept,), layers=tuple(layers.values()), names=dict.fromkeys(names, image.id)))
             return kept
 
+    def learn(self, packed: Mapping[str, Mapping[str, int]], names: Mapping[Reference, str] | None = None) -> None:
+        """Remember layers' compressed digests with their sizes, by diff id, and point `names` at images.
+
+        What was removed meanwhile is passed over.
+        """
+        with self.lock:
+            present = self._index.layers()
+            layers = tuple(
+                replace(old, blobs=tuple(dict.fromkeys((*old.blobs, *found))), packed={**old.packed, **found})
+                for diff_id, found in packed.items()
+                if (old := present.get(diff_id)) and not found.items() <= old.packed.items()
+            )
+            kept = {name: id for name, id in (names or {}).items() if self._index.image(id)}
+            if layers or kept:
+                self._index.write(Edit(layers=layers, names=kept))
+
+    def packed(self) -> dict[str, Mapping[str, int]]:
+        """The compressed forms of all layers, by diff id: digests and sizes."""
+        return {layer.diff_id: layer.packed for layer in self._index.layers().values()}
+
     def retire(self, image: ImageRecord, removal: Removal, *, keep: bool) -> tuple[list[Json], list[Path]]:
         """Carry out a removal: what was done, as Docker lists it, and what is to be disposed of.
 
@@ -110,4 +130,10 @@ class Holdings:
 def _merged(part: Unpacked, present: dict[str, LayerRecord]) -> LayerRecord:
     old = present.get(part.diff_id)
     blobs = dict.fromkeys((*(old.blobs if old else ()), part.blob))
-    return LayerRecord(diff_id=part.diff_id, size=part.size, tar_size=part.tar_size, blobs=tuple(blobs))
+    return LayerRecord(
+        diff_id=part.diff_id,
+        size=part.size,
+        tar_size=part.tar_size,
+        blobs=tuple(blobs),
+        packed=old.packed if old else {},
+    )

@@ -82,7 +82,9 @@ class Index:
 
 def _write(writer: Writer, edit: Edit) -> None:
     for layer in edit.layers:
-        body = {"size": layer.size, "tar_size": layer.tar_size, "blobs": list(layer.blobs)}
+        body: Json = {"size": layer.size, "tar_size": layer.tar_size, "blobs": list(layer.blobs)}
+        if layer.packed:
+            body["packed"] = dict(layer.packed)
         writer.put("layer", layer.diff_id, body)
     for image in edit.images:
         writer.put("image", image.id, _stored(image))
@@ -119,4 +121,10 @@ def _image(body: Json, references: tuple[Reference, ...]) -> ImageRecord:
 
 
 def _layer(id: str, body: Json) -> LayerRecord:
-    return LayerRecord(diff_id=id, size=body["size"], tar_size=body["tar_size"], blobs=tuple(body["blobs"]))
+    return LayerRecord(
+        diff_id=id,
+        size=body["size"],
+        tar_size=body["tar_size"],
+        blobs=tuple(body["blobs"]),
+        packed=body.get("packed") or {},
+    )

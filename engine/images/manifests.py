@@ -89,6 +89,12 @@ def is_index(document: Json) -> bool:
     return document.get("mediaType") in _INDEXES or "manifests" in document
 
 
+def media_type(document: Json) -> str:
+    """What a manifest or index says it is; OCI's may leave it out."""
+    kind = document.get("mediaType")
+    return str(kind) if kind else (OCI_INDEX if is_index(document) else OCI_MANIFEST)
+
+
 def choose(document: Json, platform: Platform) -> Json:
     """The entry of an index that suits `platform` best. NotFound when there is none."""
     return best(entries(document), platform)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from engine.images.changes import EMPTY_CONFIG
@@ -66,12 +66,16 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerRecord:
-    """A layer in its place. Sizes in bytes; `blobs` are the digests under which registries and archives had it."""
+    """A layer in its place. Sizes in bytes; `blobs` are the digests under which registries and archives had it.
+
+    `packed` are those of them that are gzip, with their sizes, the latest last.
+    """
 
     diff_id: str
     size: int
     tar_size: int
     blobs: tuple[str, ...] = ()
+    packed: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def short(digest: str) -> str:

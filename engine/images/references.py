@@ -24,6 +24,7 @@ _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}
 _FULL = re.compile(
     rf"(?P<domain>{_DOMAIN})/(?P<path>{_PART}(?:/{_PART})*)(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?"
 )
+_HOSTS = re.compile(_DOMAIN)
 _HEX64 = re.compile(r"[a-f0-9]{64}")
 _HEX = re.compile(r"[a-f0-9]+")
 
@@ -90,6 +91,11 @@ def parse(text: str) -> Reference:
     if reference.digest:
         check_digest(reference.digest)
     return reference
+
+
+def is_domain(text: str) -> bool:
+    """Whether `text` is a registry's host, with or without port."""
+    return _HOSTS.fullmatch(text) is not None
 
 
 def check_digest(digest: str) -> str:

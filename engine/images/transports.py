@@ -1,73 +1,72 @@
-"""Registries, reached through skopeo: a manifest fetched, an image copied into a directory, failures put into words.
+"""Registries, reached through skopeo: manifests fetched, images copied into and out of directories, logins tried.
 
-skopeo knows every registry's quirks, proxies, certificates and mirrors (/etc/containers/registries.conf). Its `dir:`
-transport keeps manifests and digests as they are, which `oci:` does not. Credentials go through a file that only we
-can read, never through the arguments, which everybody sees. This module runs the program; what to fetch, and what to
-do with it, is decided in pulling.py.
+skopeo knows every registry's quirks: tokens, redirects, proxies, certificates, and what /etc/containers/registries.conf
+says. Its `dir:` transport keeps manifests and digests as they are, which `oci:` does not. Credentials go through a
+file that only we can read, never through the arguments, which everybody sees. This module runs the program; what to
+fetch is decided in pulling.py, what to send in pushing.py, what a failure means in complaints.py.
 """
 
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 import os
-import re
 import subprocess
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from engine.images import complaints
+from engine.images.endpoints import Endpoint, Registries
 from engine.images.references import Reference
-from netpy.errors import InvalidArgument, KernelError, NetpyError, NotFound, Unsupported
+from netpy.errors import InvalidArgument, NetpyError, Unsupported
 
 Json = dict[str, Any]
-_FATAL = re.compile(r'level=fatal msg=("(?:[^"\\]|\\.)*")')
-_REACH = re.compile(r'(?:Get|Head|Post) "?https?://.*', re.DOTALL)
-_UNKNOWN = ("manifest unknown", "name unknown", "repository name not known")
-_DENIED = (
-    "unauthorized",
-    "denied:",
-    "is denied",
-    "authentication required",
-    "invalid username/password",
-    "403 (forbidden)",
-)
+Complaint = Callable[[Reference, Endpoint, str], NetpyError]
+PATIENCE = 30.0
+"""Seconds that a registry gets for a manifest, a list of tags or a login."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """How to speak to one registry: options of skopeo, some of which come before the names they concern."""
 
-    tls_verify: bool
-    authfile: Path | None
+    endpoint: Endpoint
+    authfile: Path | None = None
+    certificates: Path | None = None
 
     def options(self, prefix: str = "") -> list[str]:
-        """The options; for copying they begin with `src-`."""
+        """The options; for copying they begin with `src-` or `dest-`."""
         credentials = [f"--{prefix}no-creds"] if self.authfile is None else [f"--{prefix}authfile", str(self.authfile)]
-        return [f"--{prefix}tls-verify={'true' if self.tls_verify else 'false'}", *credentials]
+        trusted = [f"--{prefix}cert-dir", str(self.certificates)] if self.certificates else []
+        return [f"--{prefix}tls-verify={'true' if self.endpoint.secure else 'false'}", *trusted, *credentials]
+
+    def url(self, reference: Reference) -> str:
+        """The name of an image at this endpoint, for skopeo."""
+        return f"docker://{replace(reference, domain=self.endpoint.host)}"
 
 
 class Copying:
     """skopeo at work. `fileno` becomes readable when it has done."""
 
-    def __init__(self, process: subprocess.Popen[bytes], reference: Reference) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], failure: Callable[[str], NetpyError]) -> None:
+        self.pid = process.pid
         self._process = process
-        self._reference = reference
+        self._failure = failure
         self._pidfd = os.pidfd_open(process.pid)
 
     def fileno(self) -> int:
         return self._pidfd
 
     def result(self) -> None:
-        """Wait for the end. Raises what `failure` makes of skopeo's complaint."""
+        """Wait for the end. Raises what complaints.py makes of skopeo's last words."""
         _, complaint = self._process.communicate()
         os.close(self._pidfd)
         if self._process.returncode:
-            raise failure(self._reference, complaint.decode(errors="replace"))
+            raise self._failure(complaint.decode(errors="replace"))
 
     def cancel(self) -> None:
         self._process.kill()
@@ -76,82 +75,110 @@ class Copying:
 
 
 class Skopeo:
-    """The program `skopeo`. Registries on loopback addresses and those in `insecure` need no TLS, as with Docker."""
+    """The program `skopeo`, and the registries as they are configured, which may change while it is in use.
 
-    def __init__(self, program: str = "skopeo", insecure: tuple[str, ...] = ()) -> None:
+    `certificates` are directories that hold one directory per `host:port` with ca.crt, client.cert and client.key,
+    beside /etc/docker/certs.d, which skopeo knows itself.
+    """
+
+    def __init__(
+        self,
+        program: str = "skopeo",
+        registries: Registries | None = None,
+        *,
+        certificates: tuple[Path, ...] = (),
+        patience: float = PATIENCE,
+    ) -> None:
+        self.registries = registries or Registries()
         self._program = program
-        self._insecure = insecure
+        self._certificates = certificates
+        self._patience = patience
 
     @contextmanager
-    def access(self, domain: str, auth: Json | None) -> Generator[Access]:
-        """The way to a registry. `auth` is the decoded X-Registry-Auth header: username, password or identitytoken."""
-        verify = not (is_loopback(domain) or domain in self._insecure)
-        entry = _credentials(auth or {})
+    def access(self, endpoint: Endpoint, auth: Json | None) -> Generator[Access]:
+        """The way to a registry. `auth` is the decoded X-Registry-Auth header: username, password or identitytoken.
+
+        A mirror gets no credentials: they are its upstream's.
+        """
+        entry = {} if endpoint.mirror else _credentials(auth or {})
+        access = Access(endpoint=endpoint, certificates=self._trusted(endpoint.host))
         if not entry:
-            yield Access(verify, None)
+            yield access
             return
         with tempfile.TemporaryDirectory(prefix="netpy-auth-") as directory:
             path = Path(directory) / "auth.json"
             path.touch(mode=0o600)
-            path.write_text(json.dumps({"auths": {domain: entry}}))
-            yield Access(verify, path)
+            path.write_text(json.dumps({"auths": {endpoint.host: entry}}))
+            yield replace(access, authfile=path)
 
     def manifest(self, reference: Reference, access: Access) -> bytes:
         """The manifest or index of a name, as the registry has it. Equivalent: `skopeo inspect --raw docker://NAME`."""
-        process = self._start(["inspect", "--raw", *access.options(), f"docker://{reference}"])
-        output, complaint = process.communicate()
-        if process.returncode:
-            raise failure(reference, complaint.decode(errors="replace"))
-        return output
+        return self._asked(["inspect", "--raw", *access.options(), access.url(reference)], reference, access)
 
-    def copy(self, reference: Reference, target: Path, access: Access) -> Copying:
+    def config(self, reference: Reference, access: Access) -> bytes:
+        """The configuration of an image. Equivalent: `skopeo inspect --config --raw docker://NAME`."""
+        words = ["inspect", "--config", "--raw", *access.options(), access.url(reference)]
+        return self._asked(words, reference, access)
+
+    def tags(self, reference: Reference, access: Access) -> list[str]:
+        """The tags of a repository. Equivalent: `skopeo list-tags docker://NAME`."""
+        url = access.url(replace(reference, tag="", digest=""))
+        text = self._asked(["list-tags", *access.options(), url], reference, access, complaints.listing)
+        return [str(tag) for tag in json.loads(text).get("Tags") or []]
+
+    def login(self, access: Access, username: str, password: str) -> None:
+        """Have the registry look at credentials. Unauthorized when it does not take them. Equivalent: `skopeo login`."""
+        endpoint = access.endpoint
+        with tempfile.TemporaryDirectory(prefix="netpy-auth-") as directory:
+            verify = f"--tls-verify={'true' if endpoint.secure else 'false'}"
+            trusted = ["--cert-dir", str(access.certificates)] if access.certificates else []
+            words = ["login", verify, *trusted, "--authfile", f"{directory}/auth.json", "--username", username]
+            process = self._start([*self._limited(words), "--password-stdin", endpoint.host], stdin=subprocess.PIPE)
+            _, complaint = process.communicate(password.encode())
+        if process.returncode:
+            raise complaints.login(endpoint, complaint.decode(errors="replace"))
+
+    def fetch(self, reference: Reference, target: Path, access: Access) -> Copying:
         """Begin to copy an image into a directory. Blobs whose file is there already are not fetched.
 
         Equivalent: `skopeo copy --preserve-digests docker://NAME dir:TARGET`.
         """
-        options = ["copy", "--quiet", "--preserve-digests", *access.options("src-")]
-        return Copying(self._start([*options, f"docker://{reference}", f"dir:{target}"]), reference)
+        words = ["copy", "--quiet", "--preserve-digests", *access.options("src-"), access.url(reference)]
+        return self._copying([*words, f"dir:{target}"], reference, access, complaints.pulling)
 
-    def _start(self, arguments: list[str]) -> subprocess.Popen[bytes]:
+    def send(self, source: Path, reference: Reference, access: Access) -> Copying:
+        """Begin to copy an image out of a directory. Blobs that the registry has are not read.
+
+        Equivalent: `skopeo copy --preserve-digests dir:SOURCE docker://NAME`.
+        """
+        words = ["copy", "--quiet", "--preserve-digests", *access.options("dest-"), f"dir:{source}"]
+        return self._copying([*words, access.url(reference)], reference, access, complaints.pushing)
+
+    def _copying(self, words: list[str], reference: Reference, access: Access, failure: Complaint) -> Copying:
+        return Copying(self._start(words), lambda complaint: failure(reference, access.endpoint, complaint))
+
+    def _asked(
+        self, words: list[str], reference: Reference, access: Access, failure: Complaint = complaints.pulling
+    ) -> bytes:
+        process = self._start(self._limited(words))
+        output, complaint = process.communicate()
+        if process.returncode:
+            raise failure(reference, access.endpoint, complaint.decode(errors="replace"))
+        return output
+
+    def _limited(self, words: list[str]) -> list[str]:
+        return ["--command-timeout", f"{self._patience}s", *words]
+
+    def _trusted(self, host: str) -> Path | None:
+        return next((path for root in self._certificates if (path := root / host).is_dir()), None)
+
+    def _start(self, arguments: list[str], stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(
-                [self._program, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                [self._program, *arguments], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE
             )
         except FileNotFoundError:
-            raise Unsupported(f"{self._program} is not installed: pulling images needs the package skopeo") from None
-
-
-def is_loopback(domain: str) -> bool:
-    """Whether a registry's domain (with or without port) is this machine, where TLS is not asked for."""
-    host = domain.rpartition(":")[0] if re.search(r":\d+$", domain) else domain
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def failure(reference: Reference, complaint: str) -> NetpyError:
-    """The error that skopeo's complaint amounts to, in Docker's words where it has some."""
-    found = _FATAL.search(complaint)
-    message: str = json.loads(found[1], strict=False) if found and _is_json(found[1]) else complaint.strip()
-    lower = message.lower()
-    if any(word in lower for word in _UNKNOWN):
-        return NotFound(f"manifest for {reference.familiar} not found: manifest unknown: manifest unknown")
-    if any(word in lower for word in _DENIED):
-        return NotFound(
-            f"pull access denied for {reference.familiar_name}, repository does not exist or may require "
-            "'docker login': denied: requested access to the resource is denied"
-        )
-    reach = _REACH.search(message)
-    return KernelError(reach[0] if reach else f"pulling {reference.familiar}: {message or 'skopeo failed'}")
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text, strict=False)
-    except ValueError:
-        return False
-    return True
+            raise Unsupported(f"{self._program} is not installed: registries need the package skopeo") from None
 
 
 def _credentials(auth: Json) -> Json:
