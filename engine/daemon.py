@@ -35,6 +35,8 @@ from engine.containers.volumes import Volumes
 from engine.containers.waiting import Waiters
 from engine.events import Events
 from engine.images import Images
+from engine.images.endpoints import Registries
+from engine.images.transports import Skopeo
 from engine.runtime import cgroups, host, rootfs
 from engine.runtime.runtime import Runtime
 from engine.runtimes import Runtimes
@@ -87,7 +89,9 @@ class Daemon:
         self.nameserver = Nameserver(settings.exec_root, ttl=settings.dns_ttl)
         closers.callback(self._leave_nameserver)
         self.controller = self._controller()
-        self.images = Images(settings.data_root / "images", self.store)
+        certificates = (settings.config_file.parent / "certs.d",)
+        skopeo = Skopeo(registries=_registries(settings), certificates=certificates)
+        self.images = Images(settings.data_root / "images", self.store, skopeo=skopeo)
         self.runtimes = Runtimes(settings.exec_root, settings.runtime)
         closers.callback(self.runtimes.close)
         self.containers = Containers(self._parts())
@@ -220,10 +224,11 @@ class Daemon:
         self.stopping.set()
 
     def reload(self) -> None:
-        """SIGHUP: labels and log level from the configuration file."""
+        """SIGHUP: labels, log level and registries from the configuration file."""
         try:
             self.settings = configuration.reloaded(self.settings)
             _set_level(self.settings)
+            self.images.registry.configure(_registries(self.settings))
             logger.info("configuration reloaded: %s", self.settings.config_file)
         except NetpyError as error:
             logger.error("configuration not reloaded: %s", error)
@@ -250,6 +255,17 @@ def now() -> str:
     """The time as RFC 3339 in UTC with nanoseconds."""
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09d}Z"
+
+
+def _registries(settings: Settings) -> Registries:
+    return Registries(insecure=settings.insecure_registries, mirrors=settings.registry_mirrors, addresses=_addresses)
+
+
+def _addresses(host: str) -> list[str]:
+    """What a name resolves to; nothing when it does not."""
+    with suppress(OSError):
+        return [str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    return []
 
 
 def _machine_id() -> str:

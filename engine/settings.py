@@ -16,6 +16,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from engine.images import endpoints
 from engine.model import Json
 from netpy.dns import TTL
 from netpy.errors import InvalidArgument
@@ -62,6 +63,8 @@ class Settings:
     firewall_backend: FirewallBackend = "auto"
     runtime: str = ""
     labels: tuple[str, ...] = ()
+    insecure_registries: tuple[str, ...] = ()
+    registry_mirrors: tuple[str, ...] = ()
     log_level: str = "info"
     default_shm_size: int = 64 << 20
     shutdown_timeout: int = 15
@@ -246,6 +249,16 @@ DIRECTIVES: tuple[Directive, ...] = (
     _directive("firewall-backend", "auto, iptables or nftables", _one_of("auto", "iptables", "nftables")),
     _directive("default-runtime", "crun or runc", _runtime, "runtime", flags=("--runtime", "--default-runtime")),
     _directive("labels", "label of this daemon", _label, flags=("--label",), many=True),
+    _directive(
+        "insecure-registries",
+        "registry (host:port or CIDR) that needs no TLS",
+        endpoints.insecure,
+        flags=("--insecure-registry",),
+        many=True,
+    ),
+    _directive(
+        "registry-mirrors", "mirror of Docker Hub (URL)", endpoints.mirror, flags=("--registry-mirror",), many=True
+    ),
     _directive("log-level", "debug, info, warn, error or fatal", _one_of(*LOG_LEVELS), flags=("-l", "--log-level")),
     _directive("experimental", "tell clients that experimental features are there", _boolean, boolean=True),
     _directive("default-shm-size", "bytes of /dev/shm in containers", _whole),
@@ -253,6 +266,7 @@ DIRECTIVES: tuple[Directive, ...] = (
 )
 # What dockerd also takes and what would change nothing here: accepted from files written for it.
 IGNORED = frozenset({"live-restore", "userland-proxy", "storage-driver", "exec-opts", "log-driver"})
+RELOADED = ("labels", "log-level", "insecure-registries", "registry-mirrors")
 BY_NAME: Mapping[str, Directive] = {d.name: d for d in DIRECTIVES}
 
 
@@ -278,12 +292,12 @@ def load(flags: Mapping[str, Any], config_file: Path | str = "") -> Settings:
 
 
 def reloaded(settings: Settings) -> Settings:
-    """The settings after SIGHUP: labels and log level from the file; the others need a restart."""
+    """The settings after SIGHUP: what RELOADED names is taken from the file; the others need a restart."""
     fresh = _read(settings.config_file, required=False)
     _refuse_unknown(settings.config_file, fresh)
     values = {
         BY_NAME[name].attribute: _value(BY_NAME[name], fresh[name], f"{settings.config_file}: {name}")
-        for name in ("labels", "log-level")
+        for name in RELOADED
         if name in fresh
     }
     return replace(settings, **values)

@@ -1,7 +1,8 @@
 """The HTTP server of the Docker Engine API: `serve` a daemon on sockets until told to stop.
 
 Who does what: `server` accepts, `connection` frames, `router` finds, the modules by noun (`networks`, `containers`,
-`streaming`, `exec`, `images`, `volumes`, `system`) decode and encode, `views` shape, `errors` says how failures look.
+`streaming`, `exec`, `images`, `registry`, `volumes`, `system`) decode and encode, `views` shape, `errors` says how
+failures look.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from engine.api.containers import Containers
 from engine.api.exec import Exec
 from engine.api.images import Images
 from engine.api.networks import Networks
+from engine.api.registry import Registry
 from engine.api.router import Router
 from engine.api.server import Server
 from engine.api.streaming import Streams
@@ -34,5 +36,5 @@ def serve(daemon: Daemon, sockets: Sequence[socket.socket], stop: threading.Even
 
 def router(daemon: Daemon) -> Router:
     """All routes of the API over that daemon."""
-    nouns = (System, Networks, Containers, Streams, Exec, Images, Volumes, Swarm)
+    nouns = (System, Networks, Containers, Streams, Exec, Registry, Images, Volumes, Swarm)
     return Router(route for noun in nouns for route in noun(daemon).routes())

@@ -11,6 +11,7 @@ import logging
 from typing import cast
 
 from engine.api.reply import Reply, document
+from engine.images.complaints import Unauthorized
 from netpy.errors import (
     Conflict,
     Exhausted,
@@ -27,6 +28,7 @@ log = logging.getLogger("netpy.api")
 
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     (InvalidArgument, 400),
+    (Unauthorized, 401),
     (Forbidden, 403),
     (NotFound, 404),
     (PortTaken, 500),

@@ -1,22 +1,15 @@
 """The routes of images: list, inspect, pull, import, load, save, tag, remove, prune.
 
 Decodes, calls `engine.images`, and turns its progress into streams of JSON lines. No I/O of its own.
-
-A stream that has begun cannot take its status back: a failure before the first progress is an ordinary error, one
-after it is a line `{"errorDetail": …, "error": …}`, as Docker's clients expect.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Iterator
-
 from engine import lifecycle
+from engine.api import registry
 from engine.api.backend import Daemon
-from engine.api.decode import as_object, loads
-from engine.api.errors import message_of
-from engine.api.reply import Reply, closing_with, document, documents, empty
+from engine.api.progress import progress
+from engine.api.reply import Reply, document, documents, empty
 from engine.api.request import Request
 from engine.api.router import Route
 from engine.model import Json
@@ -67,7 +60,7 @@ class Images:
         """Equivalent: `docker pull` (`fromImage`) and `docker import` (`fromSrc`)."""
         query = request.query
         if query.text("fromImage"):
-            return self._pull(request)
+            return registry.pull(self._daemon, request)
         if query.text("fromSrc") != "-":
             raise Unsupported("images are imported from the request's body only: fromSrc must be -")
         reference = _reference(query.text("repo"), query.text("tag"))
@@ -82,7 +75,7 @@ class Images:
 
     def load(self, request: Request) -> Reply:
         """Equivalent: `docker load`."""
-        return _progress(self._daemon.images.load(request.stream()))
+        return progress(self._daemon.images.load(request.stream()))
 
     def save(self, request: Request) -> Reply:
         """Equivalent: `docker save`."""
@@ -113,19 +106,6 @@ class Images:
         self._tell_removed(pruned["ImagesDeleted"] or [])
         return document(pruned)
 
-    def _pull(self, request: Request) -> Reply:
-        query = request.query
-        reference = query.text("fromImage")
-        progress = self._daemon.images.pull(
-            reference, tag=query.text("tag"), auth=_auth(request), platform=query.text("platform")
-        )
-        return _progress(self._told_of_pull(progress, _reference(reference, query.text("tag"))))
-
-    def _told_of_pull(self, progress: Iterator[Json], reference: str) -> Iterator[Json]:
-        with closing_with(progress):
-            yield from progress
-        self._tell("pull", reference, reference)
-
     def _used_by(self, image_id: str) -> list[str]:
         return [c.id for c in self._daemon.containers.all() if c.image_id == image_id]
 
@@ -143,35 +123,6 @@ class Images:
             for key, action in (("Untagged", "untag"), ("Deleted", "delete")):
                 if entry.get(key):
                     self._tell(action, entry[key], entry[key])
-
-
-def _progress(items: Iterator[Json]) -> Reply:
-    """A stream of progress whose first item is there already: what failed before it is an error of the request."""
-    first = next(items, None)
-    return documents(_continued(first, items))
-
-
-def _continued(first: Json | None, items: Iterator[Json]) -> Iterator[Json]:
-    with closing_with(items):
-        try:
-            if first is not None:
-                yield first
-            yield from items
-        except Exception as error:
-            message = message_of(error)
-            yield {"errorDetail": {"message": message}, "error": message}
-
-
-def _auth(request: Request) -> Json | None:
-    """The credentials in X-Registry-Auth; None without any."""
-    text = request.headers.get("x-registry-auth", "")
-    if not text:
-        return None
-    try:
-        plain = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        return as_object(loads(plain or b"{}")) or None
-    except (binascii.Error, ValueError):
-        raise InvalidArgument("invalid X-Registry-Auth header: base64url of a JSON object is wanted") from None
 
 
 def _reference(repository: str, tag: str) -> str:

@@ -80,6 +80,7 @@ class System:
             images=len(daemon.images.summaries()),
             data_root=str(settings.data_root),
             labels=settings.labels,
+            registries=daemon.images.registry.document(),
             debug=settings.log_level == "debug",
             listeners=daemon.events.listeners(),
             threads=threading.active_count(),

@@ -1,4 +1,4 @@
-"""Images: pull, import, load and save, tag, history, remove, prune."""
+"""Images: import, load and save, tag, history, remove, prune."""
 
 from __future__ import annotations
 
@@ -15,56 +15,18 @@ from engine.cli.filters import filters
 from engine.cli.flags import flag, many, text
 from engine.cli.formatting import Item, Listing, listed
 from engine.cli.prompt import confirmed
-from engine.cli.references import Reference, reference
+from engine.cli.references import reference
 from engine.cli.units import size
-from engine.client import ApiError, Client
+from engine.client import ApiError
 
 _PLATFORM = "Platform, if the image has several (os/arch)"
 
 
-def _named(name: str) -> Reference:
+def _shown(messages: Iterator[dict[str, Any]]) -> None:
     try:
-        return reference(name)
-    except ValueError as error:
-        raise CommandError(str(error)) from error
-
-
-def pulled(client: Client, wanted: Reference, platform: str = "") -> Iterator[dict[str, Any]]:
-    """Pull an image: the daemon's messages as they come. Raises ApiError."""
-    query = {"fromImage": wanted.repository, "tag": wanted.version, "platform": platform or None}
-    with client.request("POST", "/images/create", query) as answer:
-        yield from answer.objects()
-
-
-def _shown(messages: Iterator[dict[str, Any]], *, quiet: bool = False) -> None:
-    try:
-        if quiet:
-            for message in messages:
-                progress.check(message)
-        else:
-            progress.show(messages, sys.stdout, terminal=terminal.is_terminal(1))
+        progress.show(messages, sys.stdout, terminal=terminal.is_terminal(1))
     except progress.StreamError as error:
         raise CommandError(str(error)) from error
-
-
-@command(
-    "pull",
-    "NAME[:TAG|@DIGEST]",
-    flag("-a", "--all-tags", help="Not supported: name the tags"),
-    text("--platform", help=_PLATFORM),
-    flag("-q", "--quiet", help="Print the image's name only"),
-    least=1,
-    most=1,
-)
-def pull(call: Call) -> int | None:
-    """Download an image from a registry"""
-    if call.options.flag("all_tags"):
-        raise CommandError("--all-tags is not supported: pull the tags that you need by name")
-    wanted, quiet = _named(call.arguments[0]), call.options.flag("quiet")
-    if not (wanted.tag or wanted.digest or quiet):
-        print("Using default tag: latest", flush=True)
-    _shown(pulled(call.client, wanted, call.options.text("platform")), quiet=quiet)
-    print(wanted.named(full=True))
 
 
 @command(

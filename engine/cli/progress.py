@@ -24,6 +24,8 @@ def show(messages: Iterable[Mapping[str, Any]], out: TextIO, *, terminal: bool) 
     lines: dict[str, int] = {}
     for message in messages:
         check(message)
+        if "aux" in message:
+            continue  # for programs: what was pushed or built
         identifier = str(message.get("id") or "")
         up = 0
         if terminal and identifier and "progressDetail" in message:

@@ -31,7 +31,8 @@ IMAGES = {
     "import": Entry(_C + "image:import_", "Import the contents from a tarball to create a filesystem image"),
     "load": Entry(_C + "image:load", "Load an image from a tar archive or STDIN"),
     "save": Entry(_C + "image:save", "Save one or more images to a tar archive (streamed to STDOUT by default)"),
-    "pull": Entry(_C + "image:pull", "Download an image from a registry"),
+    "pull": Entry(_C + "transfer:pull", "Download an image from a registry"),
+    "push": Entry(_C + "transfer:push", "Upload an image to a registry"),
     "tag": Entry(_C + "image:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
 }
 _PS = "List containers"
@@ -96,6 +97,9 @@ ROOT = LazyGroup(
         **IMAGES,
         "ps": Entry(_C + "listing:ps", _PS),
         "images": Entry(_C + "listing:images", _IMAGES),
+        "login": Entry(_C + "login:login", "Authenticate to a registry"),
+        "logout": Entry(_C + "login:logout", "Log out from a registry"),
+        "search": Entry(_C + "transfer:search", "Search Docker Hub for images"),
         "rmi": Entry(_C + "image:remove", _RMI),
         "inspect": Entry(_C + "inspect:inspect", "Return low-level information on netpy objects"),
         "events": Entry(_C + "events:events", "Get real time events from the server"),

@@ -125,7 +125,7 @@ def _create_with_image(call: Call, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pull(call: Call, image: str) -> None:
-    from engine.cli.image import pulled
+    from engine.cli.transfer import pulled
 
     messages = pulled(call.client, reference(image), call.options.text("platform"))
     if call.options.flag("quiet"):

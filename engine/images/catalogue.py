@@ -2,8 +2,8 @@
 
 This is the room's front. It decides nothing itself: names are read by references.py, documents made by documents.py,
 filters applied by filters.py, removals judged by removal.py, archives understood by layout.py, registries dealt with
-by exchange.py, and what is kept is changed by holdings.py alone. Only the changes happen under a lock; reading, unpacking
-and downloading do not.
+by exchange.py, and what is kept is changed by holdings.py alone. Only the changes happen under a lock; reading,
+unpacking and downloading do not.
 """
 
 from __future__ import annotations

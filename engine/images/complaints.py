@@ -15,12 +15,28 @@ from netpy.errors import Forbidden, InvalidArgument, KernelError, NetpyError, No
 
 _FATAL = re.compile(r'level=fatal msg=("(?:[^"\\]|\\.)*")')
 _REACH = re.compile(r'(?:Get|Head|Post|Put|Patch) "?https?://.*', re.DOTALL)
-_STEPS = re.compile(
-    r"^(?:(?:Error |error )?(?:parsing image name|initializing source|reading manifest|reading blob|writing blob|"
-    r"writing manifest|copying (?:config|layer|system image)|determining manifest MIME type|uploading (?:manifest|layer)|"
-    r"authenticating creds for|logging into|listing repository tags|fetching tags list|pinging container registry|"
-    r"trying to reuse blob|initiating layer upload|loading manifest for target platform|reading config blob)"
-    r'(?: (?:to|in|for|at|from|blob|with)| "[^"]*"| [^\s:"]+(?::[^\s:"]+)*)*: )+'
+_STEPS = (
+    "parsing image name",
+    "initializing source",
+    "reading manifest",
+    "reading blob",
+    "reading config blob",
+    "writing blob",
+    "writing manifest",
+    "copying config",
+    "copying layer",
+    "copying system image",
+    "determining manifest mime type",
+    "uploading manifest",
+    "uploading layer",
+    "authenticating creds for",
+    "logging into",
+    "listing repository tags",
+    "fetching tags list",
+    "pinging container registry",
+    "trying to reuse blob",
+    "initiating layer upload",
+    "loading manifest for",
 )
 _UNKNOWN = ("manifest unknown", "name unknown", "repository name not known")
 _DENIED = (
@@ -43,7 +59,10 @@ def message(complaint: str) -> str:
     """The message in skopeo's last words, without the names of its steps."""
     found = _FATAL.search(complaint)
     text: str = json.loads(found[1], strict=False) if found and _is_json(found[1]) else complaint.strip()
-    return _STEPS.sub("", text) or "skopeo failed"
+    parts = text.split(": ")
+    while len(parts) > 1 and parts[0].lower().removeprefix("error ").startswith(_STEPS):
+        parts.pop(0)
+    return ": ".join(parts) or "skopeo failed"
 
 
 def pulling(reference: Reference, endpoint: Endpoint, complaint: str) -> NetpyError:
@@ -104,7 +123,9 @@ def _unreachable(doing: str, reference: Reference, endpoint: Endpoint, text: str
 def _reached(endpoint: Endpoint, text: str) -> str:
     """Go's own words for a failed request; empty when it is something else."""
     if any(word in text for word in _LATE):
-        late = "net/http: request canceled while waiting for connection (Client.Timeout exceeded while awaiting headers)"
+        late = (
+            "net/http: request canceled while waiting for connection (Client.Timeout exceeded while awaiting headers)"
+        )
         return f'Get "{endpoint.base}": {late}'
     found = _REACH.search(text)
     return found[0] if found else ""

@@ -81,7 +81,7 @@ class Registries:
         """`RegistryConfig` of GET /info."""
         mirrors = [url.rstrip("/") + "/" for url in self.mirrors]
         hosts = [text for text in self.insecure if not is_network(text)]
-        configs = {host: {"Name": host, "Mirrors": [], "Secure": False, "Official": False} for host in hosts}
+        configs: Json = {host: {"Name": host, "Mirrors": [], "Secure": False, "Official": False} for host in hosts}
         hub = {"Name": DEFAULT_DOMAIN, "Mirrors": mirrors, "Secure": True, "Official": True}
         networks = [text for text in self.insecure if is_network(text)]
         return {
@@ -94,9 +94,7 @@ class Registries:
 
     def _mirror(self, url: str) -> Endpoint:
         parts = urlsplit(url)
-        return Endpoint(
-            host=parts.netloc, secure=parts.scheme == "https" and self.is_secure(parts.netloc), mirror=True
-        )
+        return Endpoint(host=parts.netloc, secure=parts.scheme == "https" and self.is_secure(parts.netloc), mirror=True)
 
     def _looked_up(self, bare: str) -> Iterable[str]:
         return self.addresses(bare) if any(is_network(text) for text in self.insecure) else ()
@@ -115,7 +113,7 @@ def mirror(value: Any) -> str:
 
 
 def insecure(value: Any) -> str:
-    """A registry that need not prove who it is: host, host:port or CIDR. A scheme before it is dropped, as dockerd does."""
+    """A registry that need not prove who it is: host, host:port or CIDR. Like dockerd it drops a scheme before it."""
     if not isinstance(value, str):
         raise ValueError("must be a string")
     text = re.sub(r"^https?://", "", value).rstrip("/")

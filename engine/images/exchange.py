@@ -6,13 +6,13 @@ and holdings.py keeps what came and what was learned. Nothing is recorded before
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.images import complaints, manifests, pulling, records, references
-from engine.images.endpoints import HUB, Endpoint
+from engine.images import complaints, hub, manifests, pulling, records, references
+from engine.images.endpoints import HUB, Endpoint, Registries
 from engine.images.holdings import Holdings
 from engine.images.index import Index
 from engine.images.layers import Layers
@@ -23,7 +23,7 @@ from engine.images.pushing import Push
 from engine.images.records import ImageRecord
 from engine.images.references import DEFAULT_DOMAIN, Reference
 from engine.images.transports import Skopeo
-from netpy.errors import Forbidden, InvalidArgument, NotFound
+from netpy.errors import InvalidArgument, NotFound
 
 Json = dict[str, Any]
 
@@ -93,7 +93,7 @@ class Exchange:
             with self.skopeo.access(endpoint, auth) as access:
                 found = pulling.find(self.skopeo, reference, access)
                 if manifests.is_index(found.document):
-                    platforms = [entry.get("platform") or {} for entry in manifests.entries(found.document)]
+                    platforms: list[Json] = [entry.get("platform") or {} for entry in manifests.entries(found.document)]
                 else:
                     platforms = [_platform(self.skopeo.config(reference.pinned(found.digest), access))]
             media_type = manifests.media_type(found.document)
@@ -115,10 +115,22 @@ class Exchange:
             raise InvalidArgument("identity tokens are not checked: log in with a user name and a password")
         username, password = str(auth.get("username") or ""), str(auth.get("password") or "")
         if not username or not password:
-            raise Forbidden(f'Get "{endpoint.base}": no basic auth credentials')
+            raise complaints.Unauthorized(f'Get "{endpoint.base}": no basic auth credentials')
         with self.skopeo.access(endpoint, None) as access:
             self.skopeo.login(access, username, password)
         return {"IdentityToken": "", "Status": "Login Succeeded"}
+
+    def search(self, term: str, *, limit: int, filters: Mapping[str, Sequence[str]]) -> list[Json]:
+        """The body of GET /images/search: what an index finds. Equivalent: `docker search`."""
+        return hub.search(self.skopeo.registries, term, limit, filters)
+
+    def configure(self, registries: Registries) -> None:
+        """From now on these mirrors and insecure registries count."""
+        self.skopeo.registries = registries
+
+    def document(self) -> Json:
+        """`RegistryConfig` of GET /info."""
+        return self.skopeo.registries.document()
 
     def _all_tags(self, reference: Reference, auth: Json | None) -> list[Reference]:
         def ask(endpoint: Endpoint) -> list[str]:
@@ -130,7 +142,7 @@ class Exchange:
             raise NotFound(f"repository {reference.familiar_name} not found: it has no tags")
         return [replace(reference, tag=tag) for tag in tags]
 
-    def _pulled(self, order: Order, cancellation: Cancellation) -> Iterator[Json]:
+    def _pulled(self, order: Order, cancellation: Cancellation) -> Generator[Json, None, bool]:
         name = order.reference
         yield {"status": f"Pulling from {name.path}", "id": name.tag or name.digest}
         known = self.holdings.blobs()

@@ -11,7 +11,7 @@ import json
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -19,6 +19,7 @@ from engine.images.endpoints import Registries
 from netpy.errors import InvalidArgument, KernelError
 
 Json = dict[str, Any]
+Check = Callable[[Json], bool]
 PATIENCE = 15.0  # seconds
 LARGEST = 8 << 20
 _FILTERS = frozenset({"is-automated", "is-official", "stars"})
@@ -37,9 +38,9 @@ def search(registries: Registries, term: str, limit: int, filters: Mapping[str, 
     return [row for row in rows if all(check(row) for check in checks)]
 
 
-def _checks(filters: Mapping[str, Sequence[str]]) -> list[Any]:
+def _checks(filters: Mapping[str, Sequence[str]]) -> list[Check]:
     """Tests on one result. InvalidArgument, in Docker's words, for a filter that is none."""
-    found: list[Any] = []
+    found: list[Check] = []
     for name, values in filters.items():
         if name not in _FILTERS:
             raise InvalidArgument(f"Invalid filter '{name}'")
@@ -48,13 +49,13 @@ def _checks(filters: Mapping[str, Sequence[str]]) -> list[Any]:
     return found
 
 
-def _stars(value: str) -> Any:
+def _stars(value: str) -> Check:
     if not value.isdecimal():
         raise InvalidArgument(f"Invalid filter 'stars={value}'")
     return lambda row: int(row.get("star_count") or 0) >= int(value)
 
 
-def _flag(name: str, value: str) -> Any:
+def _flag(name: str, value: str) -> Check:
     if value not in _TRUE + _FALSE:
         raise InvalidArgument(f"Invalid filter '{name}={value}'")
     return lambda row: bool(row.get(name.replace("-", "_"))) is (value in _TRUE)

@@ -6,8 +6,8 @@ nobody wants it any more.
 
 from __future__ import annotations
 
-import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +29,7 @@ class Cancellation:
     def __init__(self) -> None:
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._closed = False
+        self._lock = threading.Lock()
         self.wanted = False
 
     def fileno(self) -> int:
@@ -36,8 +37,9 @@ class Cancellation:
 
     def set(self) -> None:
         self.wanted = True
-        if not self._closed:
-            os.eventfd_write(self._event, 1)
+        with self._lock:  # the number of a closed descriptor may be somebody else's by now
+            if not self._closed:
+                os.eventfd_write(self._event, 1)
 
     def check(self) -> None:
         """Raises Cancelled when it is set."""
@@ -45,9 +47,10 @@ class Cancellation:
             raise Cancelled("context canceled")
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            os.close(self._event)
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                os.close(self._event)
 
 
 class Transfer(Iterator[Json]):
@@ -62,8 +65,7 @@ class Transfer(Iterator[Json]):
 
     def cancel(self) -> None:
         """Have it end at once; what was fetched so far is thrown away."""
-        with contextlib.suppress(OSError):
-            self._cancellation.set()
+        self._cancellation.set()
 
     def close(self) -> None:
         """Give it up, from the thread that reads it."""
@@ -89,9 +91,7 @@ def bar(current: int, total: int) -> str:
     if total <= 0:
         return done
     half = min(current * 100 // total // 2, _WIDTH)
-    return f"[{'=' * half}>{' ' * (_WIDTH - half)}] {done}/{_size(total).rjust(8)}" if half < _WIDTH else (
-        f"[{'=' * half}>] {done}/{_size(total).rjust(8)}"
-    )
+    return f"[{'=' * half}>{' ' * (_WIDTH - half)}] {done}/{_size(total)}"
 
 
 def _size(number: int) -> str:

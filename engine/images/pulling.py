@@ -11,7 +11,7 @@ Recording the image is done by the exchange, after `Pull.events` has ended.
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,7 @@ class Found:
 
 
 def ask_in_turn(skopeo: Skopeo, domain: str, ask: Callable[[Endpoint], Any]) -> Any:
-    """The first answer of a domain's endpoints. The failures of mirrors are passed over: the registry has the last word."""
+    """The first answer of a domain's endpoints. A mirror's failure is passed over: the registry has the last word."""
     *mirrors, home = skopeo.registries.endpoints(domain)
     for mirror in mirrors:
         try:
@@ -124,12 +124,12 @@ class Pull:
 
     @property
     def packed(self) -> dict[str, dict[str, int]]:
-        """Under which digests, and with how many bytes, the registry has the layers compressed with gzip: by diff id."""
+        """The digests and sizes under which the registry has the layers that are gzip, by diff id."""
         ids = [part if isinstance(part, str) else part.diff_id for part in self.layers]
         pairs = zip(ids, self._order.manifest.layers, strict=True)
         return {diff_id: {blob.digest: blob.size} for diff_id, blob in pairs if blob.media_type.endswith("gzip")}
 
-    def events(self, skopeo: Skopeo, cancellation: Cancellation) -> Iterator[Json]:
+    def events(self, skopeo: Skopeo, cancellation: Cancellation) -> Generator[Json]:
         """Fetch and unpack; yields progress. When it is ended early, `discard` removes what is left."""
         for blob in self._blobs().values():
             yield event("Already exists" if self._have[blob.digest] else "Pulling fs layer", blob.digest)

@@ -14,7 +14,7 @@ import contextlib
 import os
 import select
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,9 @@ AT_ONCE = 5  # layers that Docker sends at a time; the others are told to wait
 class Push:
     """One image on its way to one name. After `events` has ended, `manifest` is what the name points to."""
 
-    def __init__(self, image: ImageRecord, name: Reference, layers: Layers, known: Mapping[str, Mapping[str, int]]) -> None:
+    def __init__(
+        self, image: ImageRecord, name: Reference, layers: Layers, known: Mapping[str, Mapping[str, int]]
+    ) -> None:
         """`known` are the digests and sizes of layers in compressed form, by diff id, the newest last."""
         self.manifest = b""
         self.packed: dict[str, Packed] = {}
@@ -52,7 +54,9 @@ class Push:
     def digest(self) -> str:
         return records.digest_of(self.manifest)
 
-    def events(self, skopeo: Skopeo, endpoint: Endpoint, auth: Json | None, cancellation: Cancellation) -> Iterator[Json]:
+    def events(
+        self, skopeo: Skopeo, endpoint: Endpoint, auth: Json | None, cancellation: Cancellation
+    ) -> Generator[Json]:
         """Compress and send; yields progress. Nothing is left of it when it is ended early."""
         for layer in self._order:
             yield event("Preparing", layer)
@@ -174,11 +178,11 @@ def positions(pid: int, directory: Path) -> dict[str, int]:
     """How far a process has read the files of a directory that it has open, by name."""
     found: dict[str, int] = {}
     with contextlib.suppress(OSError):
-        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(OSError, ValueError):
-                path = Path(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+                path = descriptor.readlink()
                 if path.parent == directory:
-                    found[path.name] = int(Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text().split()[1])
+                    found[path.name] = int(Path(f"/proc/{pid}/fdinfo/{descriptor.name}").read_text().split()[1])
     return found
 
 

@@ -124,10 +124,11 @@ class Skopeo:
         """The tags of a repository. Equivalent: `skopeo list-tags docker://NAME`."""
         url = access.url(replace(reference, tag="", digest=""))
         text = self._asked(["list-tags", *access.options(), url], reference, access, complaints.listing)
-        return [str(tag) for tag in json.loads(text).get("Tags") or []]
+        found: list[str] = json.loads(text).get("Tags") or []
+        return found
 
     def login(self, access: Access, username: str, password: str) -> None:
-        """Have the registry look at credentials. Unauthorized when it does not take them. Equivalent: `skopeo login`."""
+        """Have the registry look at credentials. Equivalent: `skopeo login`. Unauthorized when it refuses them."""
         endpoint = access.endpoint
         with tempfile.TemporaryDirectory(prefix="netpy-auth-") as directory:
             verify = f"--tls-verify={'true' if endpoint.secure else 'false'}"

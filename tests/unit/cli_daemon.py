@@ -12,7 +12,7 @@ import socket
 import socketserver
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -59,6 +59,7 @@ class Request:
     query: dict[str, list[str]]
     body: Any
     raw: bytes
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def line(self) -> str:
@@ -106,7 +107,9 @@ class Handler(BaseHTTPRequestHandler):
             body = json.loads(raw) if raw else None
         except ValueError:
             body = None
-        request = Request(self.command, path, parse_qs(url.query, keep_blank_values=True), body, raw)
+        request = Request(
+            self.command, path, parse_qs(url.query, keep_blank_values=True), body, raw, dict(self.headers)
+        )
         if path == "/_ping":
             self._reply(Answer(raw=b"OK", content_type="text/plain"))
             return

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from engine.images.complaints import Unauthorized
+from engine.images.references import Reference
 from engine.model import Json
 from netpy.errors import Conflict, NotFound
 
@@ -19,11 +21,65 @@ class FakeImage:
     tags: tuple[str, ...]
 
 
+class FakeTransfer(Iterator[Json]):
+    """Progress that is there already."""
+
+    def __init__(self, *events: Json | Exception) -> None:
+        self._events = list(events)
+        self.cancelled = self.closed = False
+
+    def __next__(self) -> Json:
+        if not self._events:
+            raise StopIteration
+        event = self._events.pop(0)
+        if isinstance(event, Exception):
+            raise event
+        return event
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeRegistry:
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def pull(
+        self, reference: Reference, *, auth: Json | None = None, platform: str = "", all_tags: bool = False
+    ) -> FakeTransfer:
+        self.asked.append((reference.familiar, auth, platform, all_tags))
+        if reference.familiar_name == "nope":
+            raise NotFound("manifest for nope:latest not found: manifest unknown")
+        first = {"status": f"Pulling from {reference.path}", "id": reference.tag}
+        return FakeTransfer(first, {"status": "Status: Downloaded"})
+
+    def push(self, reference: Reference, *, auth: Json | None = None) -> FakeTransfer:
+        self.asked.append((reference.familiar, auth))
+        return FakeTransfer({"status": f"The push refers to repository [{reference.name}]"}, NotFound("no such tag"))
+
+    def inspect(self, text: str, *, auth: Json | None = None) -> Json:
+        return {"Descriptor": {"digest": text}, "Platforms": []}
+
+    def login(self, auth: Json) -> Json:
+        if auth.get("password") != "secret":
+            raise Unauthorized("login attempt to https://r/v2/ failed with status: 401 Unauthorized")
+        return {"IdentityToken": "", "Status": "Login Succeeded"}
+
+    def search(self, term: str, *, limit: int, filters: Mapping[str, Sequence[str]]) -> list[Json]:
+        return [{"name": term, "star_count": limit, "filters": dict(filters)}]
+
+    def document(self) -> Json:
+        return {"Mirrors": ["https://mirror/"]}
+
+
 class FakeImages:
     def __init__(self) -> None:
         self.loaded = bytearray()
         self.imported: tuple[Any, ...] = ()
-        self.auth: Json | None = None
+        self.registry = FakeRegistry()
 
     def resolve(self, ref: str) -> FakeImage:
         ref = ref.removeprefix("docker.io/library/")
@@ -59,14 +115,6 @@ class FakeImages:
         for ref in refs:
             self.resolve(ref)
         return (f"tar of {ref};".encode() for ref in refs)
-
-    def pull(self, reference: str, *, tag: str = "", auth: Json | None = None, platform: str = "") -> Iterator[Json]:
-        self.auth = auth
-        reference = reference.removeprefix("docker.io/library/")
-        if reference == "nope":
-            raise NotFound("manifest for nope:latest not found: manifest unknown")
-        yield {"status": f"Pulling from {reference}", "id": tag}
-        yield {"status": "Status: Downloaded"}
 
     def tag(self, source: str, target: str) -> None:
         self.resolve(source)

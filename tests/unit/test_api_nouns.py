@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -302,19 +300,6 @@ def test_image_lookups(client: Client) -> None:
     answer = status(client, "GET", "/images/nosuch/json")
     assert answer == (404, "no such image: nosuch: No such image: nosuch:latest")
     assert ask(client, "GET", "/images/busybox/history")[0]["Id"] == IMAGE
-
-
-def test_pull(client: Client, daemon: FakeDaemon) -> None:
-    auth = base64.urlsafe_b64encode(json.dumps({"username": "u"}).encode()).decode()
-    with client.request(
-        "POST", "/images/create", {"fromImage": "busybox", "tag": "1"}, None, {"X-Registry-Auth": auth}
-    ) as r:
-        assert next(iter(r.objects())) == {"status": "Pulling from busybox", "id": "1"}
-    assert daemon.images.auth == {"username": "u"}
-    answer = status(client, "POST", "/images/create", fromImage="nope")
-    assert answer == (404, "manifest for nope:latest not found: manifest unknown")
-    with pytest.raises(ApiError, match="X-Registry-Auth"):
-        client.request("POST", "/images/create", {"fromImage": "busybox"}, None, {"X-Registry-Auth": "%%%"})
 
 
 def test_import(client: Client, daemon: FakeDaemon) -> None:

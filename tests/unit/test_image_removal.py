@@ -11,8 +11,7 @@ from engine.images import documents, filters, records, removal
 from engine.images.records import ImageRecord
 from engine.images.references import parse
 from engine.images.removal import Use
-from engine.images.transports import failure, is_loopback
-from netpy.errors import Conflict, InvalidArgument, KernelError, NotFound
+from netpy.errors import Conflict, InvalidArgument
 
 DIGEST = "sha256:" + "a" * 64
 CONTAINER = "c" * 64
@@ -139,38 +138,3 @@ def test_history_gives_each_layer_to_the_step_that_made_it() -> None:
     rows = documents.history(record, {DIGEST: 5, DIGEST[:-1] + "b": 7})
     assert [(row["CreatedBy"], row["Size"]) for row in rows] == [("", 7), ("env", 0), ("one", 5)]
     assert [row["Id"] for row in rows] == [record.id, "<missing>", "<missing>"]
-
-
-@pytest.mark.parametrize(
-    ("complaint", "kind", "text"),
-    [
-        (
-            'level=fatal msg="initializing source docker://x:y: pinging container registry r: '
-            'Get \\"https://r/v2/\\": dial tcp 10.0.0.1:443: i/o timeout"',
-            KernelError,
-            'Get "https://r/v2/": dial tcp 10.0.0.1:443: i/o timeout',
-        ),
-        (
-            'level=fatal msg="initializing source: reading manifest y in r/x: manifest unknown: manifest unknown"',
-            NotFound,
-            "manifest for x:y not found: manifest unknown: manifest unknown",
-        ),
-        (
-            'level=fatal msg="reading manifest: requested access to the resource is denied"',
-            NotFound,
-            "pull access denied for x, repository does not exist or may require 'docker login': "
-            "denied: requested access to the resource is denied",
-        ),
-        ("something else\n", KernelError, "pulling x:y: something else"),
-    ],
-)
-def test_skopeos_complaints_in_dockers_words(complaint: str, kind: type[Exception], text: str) -> None:
-    error = failure(parse("x:y"), complaint)
-    assert (type(error), str(error)) == (kind, text)
-
-
-def test_loopback_registries_need_no_tls() -> None:
-    for domain in ("127.0.0.1:5000", "127.9.9.9", "localhost", "localhost:5000", "[::1]:5000"):
-        assert is_loopback(domain)
-    for domain in ("docker.io", "10.0.0.1:5000", "localhost.evil.org", "128.0.0.1"):
-        assert not is_loopback(domain)

@@ -26,6 +26,7 @@ class Facts:
     images: int
     data_root: str
     labels: Sequence[str]
+    registries: Json
     debug: bool
     listeners: int
     threads: int
@@ -90,7 +91,7 @@ def info(machine: Machine, facts: Facts) -> Json:
         "OSType": "linux",
         "Architecture": machine.machine,
         "IndexServerAddress": "https://index.docker.io/v1/",
-        "RegistryConfig": _REGISTRY,
+        "RegistryConfig": dict(facts.registries),
         "NCPU": machine.cpus,
         "MemTotal": machine.memory,
         "GenericResources": None,
@@ -128,13 +129,6 @@ def disk_usage(layers: int, images: Sequence[Json], containers: Sequence[Json], 
     }
 
 
-_REGISTRY: Json = {
-    "AllowNondistributableArtifactsCIDRs": [],
-    "AllowNondistributableArtifactsHostnames": [],
-    "InsecureRegistryCIDRs": ["127.0.0.0/8"],
-    "IndexConfigs": {"docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}},
-    "Mirrors": [],
-}
 _SWARM: Json = {
     "NodeID": "",
     "NodeAddr": "",
