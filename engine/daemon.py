@@ -37,8 +37,9 @@ from engine.events import Events
 from engine.images import Images
 from engine.images.endpoints import Registries
 from engine.images.transports import Skopeo
-from engine.runtime import cgroups, host, rootfs
+from engine.runtime import cgroups, host
 from engine.runtime.runtime import Runtime
+from engine.runtime.views import Views
 from engine.runtimes import Runtimes
 from engine.settings import Settings
 from engine.tenancy import Tenancy
@@ -163,7 +164,7 @@ class Daemon:
             kernel=self.kernel,
             images=self.images,
             runtimes=self.runtimes.find,
-            mounter=rootfs,
+            mounter=Views(),
             events=self.events,
             records=records,
             waiters=Waiters(),

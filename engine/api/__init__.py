@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Sequence
 
+from engine.api.archive import Archive
 from engine.api.backend import Daemon
 from engine.api.containers import Containers
 from engine.api.exec import Exec
@@ -36,5 +37,5 @@ def serve(daemon: Daemon, sockets: Sequence[socket.socket], stop: threading.Even
 
 def router(daemon: Daemon) -> Router:
     """All routes of the API over that daemon."""
-    nouns = (System, Networks, Containers, Streams, Exec, Registry, Images, Volumes, Swarm)
+    nouns = (System, Networks, Containers, Streams, Exec, Archive, Registry, Images, Volumes, Swarm)
     return Router(route for noun in nouns for route in noun(daemon).routes())

@@ -102,7 +102,7 @@ class Request:
     def json(self) -> Json:
         """The body as a JSON object. Raises InvalidArgument, naming what is wrong and where."""
         kind = self.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-        content = self._content()
+        content = self.content()
         if content and kind != "application/json":
             raise InvalidArgument(f"unsupported Content-Type header ({kind}): must be 'application/json'")
         return as_object(loads(content))
@@ -111,7 +111,8 @@ class Request:
         """As `json`, for requests that may come without a body."""
         return {} if self.body.complete else self.json()
 
-    def _content(self) -> bytes:
+    def content(self) -> bytes:
+        """The whole body, if it is not larger than a document may be."""
         content = self.stream().read(JSON_LIMIT + 1)
         if len(content) > JSON_LIMIT:
             raise BadRequest(f"request body larger than {JSON_LIMIT} bytes", status=413)

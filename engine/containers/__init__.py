@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from engine.containers import creation, links, plugging, pruning, running, streaming
+from engine.containers import archive, committing, creation, links, plugging, pruning, running, streaming
+from engine.containers.committing import CommitRequest
 from engine.containers.creation import Request
 from engine.containers.ending import Endings
 from engine.containers.execs import Execs
@@ -228,6 +229,30 @@ class Containers:
     def stats(self, ref: str) -> Json:
         """How much it uses just now, as Docker's document."""
         return streaming.statistics(self._parts, self._records.find(ref))
+
+    def path_status(self, ref: str, path: str) -> Json:
+        """What is at a path in it, as Docker's document."""
+        return archive.status(self._parts, self._records.find(ref), ref, path)
+
+    def fetch(self, ref: str, path: str) -> tuple[Json, archive.Tar]:
+        """What is at a path in it, with a tar of it, to be read to its end or closed."""
+        return archive.fetch(self._parts, self._records.find(ref), ref, path)
+
+    def extract(self, ref: str, target: archive.Target, stream: archive.Stream) -> None:
+        """Write a tar into a directory of it."""
+        archive.extract(self._parts, self._records.find(ref), ref, target, stream)
+
+    def export(self, ref: str) -> archive.Tar:
+        """A tar of all its own files, to be read to its end or closed."""
+        return archive.export(self._parts, self._records.find(ref))
+
+    def changes(self, ref: str) -> list[Json]:
+        """What it changed in its image's files."""
+        return archive.changes(self._parts, self._records.find(ref))
+
+    def commit(self, ref: str, request: CommitRequest) -> str:
+        """Make an image of it; the image's id."""
+        return committing.commit(self._parts, self._endings, self._records.find(ref), request)
 
     def exec_create(self, ref: str, body: Json) -> str:
         """Prepare another process in it; the id of the exec."""

@@ -7,6 +7,7 @@ states is tested without them. No logic and no I/O of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from engine.containers.timing import Scheduler
 from engine.containers.volumes import Volumes
 from engine.containers.waiting import Waiters
 from engine.events import Events
+from engine.images import Commit
 from engine.model import Container, Json
 from engine.oci.spec import HostFacts
 from engine.runtime.cgroups import Hierarchy
@@ -77,13 +79,15 @@ class Images(Protocol):
 
     def resolve(self, ref: str) -> ImageRecord: ...
     def layers(self, image_id: str) -> list[Path]: ...
+    def commit(self, request: Commit) -> str: ...
 
 
 class Mounter(Protocol):
-    """The module `engine.runtime.rootfs`."""
+    """`engine.runtime.views.Views`."""
 
     def mount(self, layers: Sequence[Path], upper: Path, work: Path, target: Path) -> None: ...
     def unmount(self, target: Path) -> None: ...
+    def view(self, layers: Sequence[Path], upper: Path, work: Path, target: Path) -> AbstractContextManager[int]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,7 +95,11 @@ def extract(order: Json) -> None:
     place.enter_view(order["view"])
     place.surrender()
     target = os.path.realpath(paths.absolute(order["path"]))
-    if not stat.S_ISDIR(os.lstat(target).st_mode):
+    try:
+        found = os.lstat(target)
+    except FileNotFoundError:
+        raise Misplaced("missing", "no such directory") from None
+    if not stat.S_ISDIR(found.st_mode):
         raise Misplaced("place", "extraction point is not a directory")
     _check_writable(target, order["view"])
     extracting.extract(sys.stdin.buffer, target, _options(order))
