@@ -125,6 +125,14 @@ def extract(source: BinaryIO, destination: str, options: Options) -> None:
     feed = Forward(source)
     if not feed.has_more():
         return  # nothing is a valid archive for Docker
+    try:
+        _extract(feed, destination, options)
+    except tarfile.ReadError as failure:
+        cut = str(failure).startswith(("truncated", "unexpected end"))
+        raise Malformed("unexpected EOF" if cut else f"invalid tar header: {failure}") from None
+
+
+def _extract(feed: Forward, destination: str, options: Options) -> None:
     archive = tarfile.TarFile(fileobj=cast(BinaryIO, feed), mode="r", encoding="utf-8", errors="surrogateescape")
     tree = _Tree(feed, destination, options)
     while info := archive.next():
