@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from engine import lifecycle
 from engine.api import filters
+from engine.api.announcements import tell_pruned
 from engine.api.backend import Daemon
 from engine.api.decode import object_of
 from engine.api.exec import dimensions
@@ -149,7 +150,9 @@ class Containers:
         """Equivalent: `docker container prune`."""
         wanted = request.query.filters()
         filters.check(wanted, filters.PRUNE_KEYS)
-        return document(self._daemon.containers.prune(wanted))
+        pruned = self._daemon.containers.prune(wanted)
+        tell_pruned(self._daemon, "container", pruned["SpaceReclaimed"])
+        return document(pruned)
 
     def _unless_idle(self, request: Request, event: lifecycle.Event) -> Reply | None:
         """304 where the container already is as it is asked to be."""

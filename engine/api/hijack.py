@@ -132,8 +132,9 @@ class Joint:
         try:
             while (frame := session.read()) is not None:
                 channel.send(encode(frame) if self._terms.framed else frame.data)
-        except OSError:
-            pass  # the client has gone; the container has not
+        except OSError:  # the client has gone; the container has not
+            if not self._stopping:
+                self._end_input(session)
         finally:
             patience = 0.0 if self._over.is_set() else _LINGER
             self._over.set()

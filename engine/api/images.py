@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from engine import lifecycle
 from engine.api import registry
+from engine.api.announcements import ImageNews, tell_pruned
 from engine.api.backend import Daemon
 from engine.api.progress import progress
 from engine.api.reply import Reply, document, documents, empty
 from engine.api.request import Request
 from engine.api.router import Route
-from engine.model import Json
 from netpy.errors import InvalidArgument, NotFound, Unsupported
 
 
@@ -21,6 +21,7 @@ class Images:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
+        self._news = ImageNews(daemon)
 
     def routes(self) -> list[Route]:
         return [
@@ -70,40 +71,44 @@ class Images:
             message=query.text("message"),
             changes=query.texts("changes"),
         )
-        self._tell("import", image, reference)
+        self._news.imported(image, reference)
         return documents([{"status": image}])
 
     def load(self, request: Request) -> Reply:
         """Equivalent: `docker load`."""
-        return progress(self._daemon.images.load(request.stream()))
+        return progress(self._news.loading(self._daemon.images.load(request.stream())))
 
     def save(self, request: Request) -> Reply:
         """Equivalent: `docker save`."""
         refs = [request.params["name"]] if "name" in request.params else request.query.texts("names")
         if not refs:
             raise InvalidArgument("no image to save: names is empty")
-        return Reply(content_type="application/x-tar", stream=self._daemon.images.save(refs))
+        stream = self._daemon.images.save(refs)
+        self._news.saved(refs)
+        return Reply(content_type="application/x-tar", stream=stream)
 
     def tag(self, request: Request) -> Reply:
         """Equivalent: `docker tag`."""
         target = _reference(request.query.text("repo"), request.query.text("tag"))
         self._daemon.images.tag(request.params["name"], target)
-        self._tell("tag", self._daemon.images.resolve(target).id, target)
+        self._news.tagged(target)
         return empty(201)
 
     def remove(self, request: Request) -> Reply:
         """Equivalent: `docker rmi`."""
         name, force, noprune = request.params["name"], request.query.flag("force"), request.query.flag("noprune")
+        image, labels = self._daemon.images.resolve(name).id, self._news.labels(name)
         removed = self._daemon.images.remove(
             name, force=force, noprune=noprune, used_by=self._used_by, running=self._runs
         )
-        self._tell_removed(removed)
+        self._news.removed(removed, image, labels)
         return document(removed)
 
     def prune(self, request: Request) -> Reply:
         """Equivalent: `docker image prune`; with `dangling=false` everything that no container uses goes."""
         pruned = self._daemon.images.prune(request.query.filters(), used_by=self._used_by)
-        self._tell_removed(pruned["ImagesDeleted"] or [])
+        self._news.removed(pruned["ImagesDeleted"] or [], labels={})
+        tell_pruned(self._daemon, "image", pruned["SpaceReclaimed"])
         return document(pruned)
 
     def _used_by(self, image_id: str) -> list[str]:
@@ -114,15 +119,6 @@ class Images:
             return lifecycle.is_alive(self._daemon.containers.get(container_id).state.status)
         except NotFound:
             return False
-
-    def _tell(self, action: str, image: str, name: str) -> None:
-        self._daemon.events.publish("image", action, image, {"name": name or image})
-
-    def _tell_removed(self, removed: list[Json]) -> None:
-        for entry in removed:
-            for key, action in (("Untagged", "untag"), ("Deleted", "delete")):
-                if entry.get(key):
-                    self._tell(action, entry[key], entry[key])
 
 
 def _reference(repository: str, tag: str) -> str:

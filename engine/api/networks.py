@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 from engine.api import filters
+from engine.api.announcements import tell_pruned
 from engine.api.backend import Daemon
 from engine.api.decode import flag_of, object_of, objects_of, strings_of, text_of
 from engine.api.reply import Reply, document, empty
@@ -81,6 +82,7 @@ class Networks:
         for name in pruned:
             if name in known:
                 self._tell("destroy", known[name])
+        tell_pruned(self._daemon, "network", 0)
         return document({"NetworksDeleted": pruned})
 
     def connect(self, request: Request) -> Reply:

@@ -59,7 +59,7 @@ class Execs:
         with self._lock:
             self._forget_old()
             self._execs[made.id] = made
-        announce(self._parts, entry.container, f"exec_create: {' '.join(body['Cmd'])}", execID=made.id)
+        announce(self._parts, entry.container, f"exec_create: {_spoken(body['Cmd'])}", execID=made.id)
         return made.id
 
     def of(self, container_id: str) -> list[str]:
@@ -91,7 +91,7 @@ class Execs:
                 self._ended(wanted, int(getattr(error, "exit_code", 126)))
                 wanted.done.set_result(None)
                 raise
-            command = " ".join(wanted.options["Cmd"])
+            command = _spoken(wanted.options["Cmd"])
             announce(self._parts, wanted.entry.container, f"exec_start: {command}", execID=identity)
         threading.Thread(target=self._await, args=(wanted,), name="exec", daemon=True).start()
         if wanted.killed:  # while it was being started
@@ -203,3 +203,8 @@ class Execs:
     def _forget_old(self) -> None:
         oldest = self._clock() - KEPT
         self._execs = {i: e for i, e in self._execs.items() if e.exit_code is None or e.ended_at > oldest}
+
+
+def _spoken(command: list[str]) -> str:
+    """A command as events tell it: with a blank behind the program, arguments or none, as Docker prints it."""
+    return f"{command[0]} {' '.join(command[1:])}"

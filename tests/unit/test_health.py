@@ -156,7 +156,7 @@ def test_probes_run_at_their_interval_and_their_verdict_is_told(lab: Lab) -> Non
     assert log is not None
     assert (log.log[0].exit_code, log.log[0].output) == (4, "out\nerr\n")
     told = actions(lab)
-    one = ["exec_create: probe", "exec_start: probe", "exec_die"]
+    one = ["exec_create: probe ", "exec_start: probe ", "exec_die"]
     assert told[told.index("start") + 1 :] == [*one, *one, "health_status: unhealthy"]
     assert lab.containers.exec_ids(lab.containers.get("web")) == []
 
