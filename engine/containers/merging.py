@@ -12,29 +12,11 @@ from typing import Any
 
 from engine.containers.documents import items, table
 from engine.lifecycle import restart_policy
-from engine.model import Json
+from engine.model import EMPTY_CONFIG, Json
 from engine.oci.spec import MASKED_PATHS, READONLY_PATHS
 from netpy.errors import Conflict, InvalidArgument
 
-_CONFIG: Mapping[str, Any] = {
-    "Hostname": "",
-    "Domainname": "",
-    "User": "",
-    "AttachStdin": False,
-    "AttachStdout": False,
-    "AttachStderr": False,
-    "Tty": False,
-    "OpenStdin": False,
-    "StdinOnce": False,
-    "Env": [],
-    "Cmd": None,
-    "Image": "",
-    "Volumes": None,
-    "WorkingDir": "",
-    "Entrypoint": None,
-    "OnBuild": None,
-    "Labels": {},
-}
+_CONFIG: Json = {**EMPTY_CONFIG, "Env": [], "Labels": {}}
 _HOST: Mapping[str, Any] = {
     "Binds": None,
     "ContainerIDFile": "",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.images import archive, documents, filters, layout, manifests, records, references, removal
-from engine.images.changes import EMPTY_CONFIG, apply
+from engine.images.changes import apply
 from engine.images.commit import Commit, commit
 from engine.images.exchange import Exchange
 from engine.images.filters import Filters
@@ -31,6 +31,7 @@ from engine.images.references import Reference
 from engine.images.removal import Removal, Use
 from engine.images.transports import Skopeo
 from engine.images.unpacking import Stream, Unpacked
+from engine.model import EMPTY_CONFIG
 from netpy.errors import InvalidArgument, NotFound
 from netpy.store import Store
 

@@ -30,26 +30,6 @@ _TIMES = {
     "start-interval": "StartInterval",
 }
 
-EMPTY_CONFIG: Json = {
-    "Hostname": "",
-    "Domainname": "",
-    "User": "",
-    "AttachStdin": False,
-    "AttachStdout": False,
-    "AttachStderr": False,
-    "Tty": False,
-    "OpenStdin": False,
-    "StdinOnce": False,
-    "Env": None,
-    "Cmd": None,
-    "Image": "",
-    "Volumes": None,
-    "WorkingDir": "",
-    "Entrypoint": None,
-    "OnBuild": None,
-    "Labels": None,
-}
-
 
 def apply(config: Json, changes: Sequence[str]) -> Json:
     """`config` after `changes`, in their order; one string may hold several lines.

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from engine.images import records, references
-from engine.images.changes import EMPTY_CONFIG
 from engine.images.holdings import Holdings
 from engine.images.layers import Layers
 from engine.images.records import ImageRecord
 from engine.images.references import Reference
 from engine.images.unpacking import Unpacked
+from engine.model import EMPTY_CONFIG
 from engine.trees import placeholders
 from netpy.errors import InvalidArgument
 

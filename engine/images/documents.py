@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from engine.images.changes import EMPTY_CONFIG
 from engine.images.records import NEVER, ImageRecord
+from engine.model import EMPTY_CONFIG
 
 Json = dict[str, Any]
 

@@ -21,8 +21,9 @@ from engine.images.progress import Cancellation, Transfer
 from engine.images.pulling import Order, Pull
 from engine.images.pushing import Push
 from engine.images.records import ImageRecord
-from engine.images.references import DEFAULT_DOMAIN, Reference
+from engine.images.references import Reference
 from engine.images.transports import Skopeo
+from engine.naming import DEFAULT_DOMAIN
 from netpy.errors import InvalidArgument, NotFound
 
 Json = dict[str, Any]

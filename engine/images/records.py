@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from engine.images.changes import EMPTY_CONFIG
 from engine.images.references import Reference, check_digest
+from engine.model import EMPTY_CONFIG
 from netpy.errors import InvalidArgument
 
 Json = dict[str, Any]

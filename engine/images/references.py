@@ -1,8 +1,8 @@
 """Names of images: read, completed and shortened as Docker does it.
 
 A reference is `[domain/]path[:tag][@digest]`. What a user types leaves out `docker.io` and `library`; records hold the
-full form, answers show the familiar one. This module decides what is well formed and says so in Docker's words; whether
-an image of that name exists is the catalogue's business. No I/O.
+full form, answers show the familiar one. What is well formed is `engine.naming`'s to say; whether an image of that name
+exists is the catalogue's business. No I/O.
 """
 
 from __future__ import annotations
@@ -10,21 +10,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from engine import naming
 from netpy.errors import InvalidArgument
 
-DEFAULT_DOMAIN, OFFICIAL, DEFAULT_TAG = "docker.io", "library/", "latest"
-_LEGACY_DOMAIN = "index.docker.io"
-_MAX_NAME = 255
-
-_HOST = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_DOMAIN = rf"(?:{_HOST}(?:\.{_HOST})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
-_DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
-_FULL = re.compile(
-    rf"(?P<domain>{_DOMAIN})/(?P<path>{_PART}(?:/{_PART})*)(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?"
-)
-_HOSTS = re.compile(_DOMAIN)
+DEFAULT_TAG = "latest"
 _HEX64 = re.compile(r"[a-f0-9]{64}")
 _HEX = re.compile(r"[a-f0-9]+")
 
@@ -46,10 +35,7 @@ class Reference:
     @property
     def familiar_name(self) -> str:
         """The repository as a user writes it, such as `busybox`."""
-        if self.domain != DEFAULT_DOMAIN:
-            return self.name
-        rest = self.path.removeprefix(OFFICIAL)
-        return rest if "/" not in rest else self.path
+        return naming.familiar(self.domain, self.path)
 
     @property
     def familiar(self) -> str:
@@ -76,18 +62,11 @@ def parse(text: str) -> Reference:
     """The reference that `text` means, completed. InvalidArgument, in Docker's words, when it is not one."""
     if _HEX64.fullmatch(text):
         raise InvalidArgument(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
-    domain, rest = _split_domain(text)
-    repository = rest.partition("@")[0].partition(":")[0]
-    if repository != repository.lower():
-        raise InvalidArgument("invalid reference format: repository name must be lowercase")
-    found = _FULL.fullmatch(f"{domain}/{rest}")
-    if found is None:
-        raise InvalidArgument("invalid reference format")
-    if len(domain) + 1 + len(repository) > _MAX_NAME:
-        raise InvalidArgument(f"repository name must not be more than {_MAX_NAME} characters")
-    reference = Reference(
-        domain=found["domain"], path=found["path"], tag=found["tag"] or "", digest=found["digest"] or ""
-    )
+    try:
+        domain, path, tag, digest = naming.taken_apart(text)
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from error
+    reference = Reference(domain=domain, path=path, tag=tag, digest=digest)
     if reference.digest:
         check_digest(reference.digest)
     return reference
@@ -95,7 +74,7 @@ def parse(text: str) -> Reference:
 
 def is_domain(text: str) -> bool:
     """Whether `text` is a registry's host, with or without port."""
-    return _HOSTS.fullmatch(text) is not None
+    return naming.is_domain(text)
 
 
 def check_digest(digest: str) -> str:
@@ -124,16 +103,3 @@ def with_tag(name: str, tag: str) -> str:
     if not tag:
         return name
     return f"{name}@{tag}" if ":" in tag else f"{name}:{tag}"
-
-
-def _split_domain(text: str) -> tuple[str, str]:
-    first, slash, rest = text.partition("/")
-    if not slash or (not set(".:") & set(first) and first != "localhost" and first.lower() == first):
-        domain, rest = DEFAULT_DOMAIN, text
-    else:
-        domain = first
-    if domain == _LEGACY_DOMAIN:
-        domain = DEFAULT_DOMAIN
-    if domain == DEFAULT_DOMAIN and "/" not in rest:
-        rest = OFFICIAL + rest
-    return domain, rest
