@@ -24,7 +24,7 @@ from types import FrameType
 
 from engine import listening
 from engine import settings as configuration
-from engine.containers import Containers
+from engine.containers import Containers, logdrivers
 from engine.containers.files import Defaults as FileDefaults
 from engine.containers.files import Files
 from engine.containers.merging import Defaults as HostDefaults
@@ -38,6 +38,7 @@ from engine.images import Images
 from engine.images.endpoints import Registries
 from engine.images.transports import Skopeo
 from engine.runtime import cgroups, host
+from engine.runtime.rotation import Rotation
 from engine.runtime.runtime import Runtime
 from engine.runtime.views import Views
 from engine.runtimes import Runtimes
@@ -158,6 +159,7 @@ class Daemon:
             shm_size=settings.default_shm_size,
             runtime=self.runtimes.default,
             cgroup_namespace="private" if facts.private_cgroup else "host",
+            log=logdrivers.default(settings.log_driver, settings.log_opts),
         )
         return Parts(
             controller=self.controller,
@@ -171,6 +173,7 @@ class Daemon:
             volumes=volumes,
             files=files,
             scheduler=Scheduler(),
+            rotation=Rotation(),
             paths=paths,
             host=Host(facts=facts, hierarchy=hierarchy, defaults=defaults, dns=settings.dns),
             now=now,

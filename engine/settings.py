@@ -69,6 +69,8 @@ class Settings:
     default_shm_size: int = 64 << 20
     shutdown_timeout: int = 15
     experimental: bool = False
+    log_driver: str = "json-file"
+    log_opts: tuple[str, ...] = ()
 
     @property
     def instance(self) -> str:
@@ -90,7 +92,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directive:
-    """One setting: `read` turns its text or JSON value into what Settings holds; ValueError says what is wrong."""
+    """One setting: `read` turns its text or JSON value into what Settings holds; ValueError says what is wrong.
+
+    In the file, a `mapping` is a JSON object of texts; elsewhere it is a list of `key=value`.
+    """
 
     name: str
     attribute: str
@@ -99,6 +104,7 @@ class Directive:
     flags: tuple[str, ...] = ()
     many: bool = False
     boolean: bool = False
+    mapping: bool = False
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -174,6 +180,12 @@ def _interface(value: Any) -> str:
 def _label(value: Any) -> str:
     if "=" not in _text(value):
         raise ValueError("bad attribute format: must be key=value")
+    return value
+
+
+def _option(value: Any) -> str:
+    if "=" not in _text(value):
+        raise ValueError("must be key=value")
     return value
 
 
@@ -262,10 +274,12 @@ DIRECTIVES: tuple[Directive, ...] = (
     _directive("log-level", "debug, info, warn, error or fatal", _one_of(*LOG_LEVELS), flags=("-l", "--log-level")),
     _directive("experimental", "tell clients that experimental features are there", _boolean, boolean=True),
     _directive("default-shm-size", "bytes of /dev/shm in containers", _whole),
+    _directive("log-driver", "what keeps the output of containers: json-file, local, journald or none", _text),
+    _directive("log-opts", "option of that driver, key=value", _option, flags=("--log-opt",), many=True, mapping=True),
     _directive("shutdown-timeout", "seconds that open requests get when the daemon stops", _whole),
 )
 # What dockerd also takes and what would change nothing here: accepted from files written for it.
-IGNORED = frozenset({"live-restore", "userland-proxy", "storage-driver", "exec-opts", "log-driver"})
+IGNORED = frozenset({"live-restore", "userland-proxy", "storage-driver", "exec-opts"})
 RELOADED = ("labels", "log-level", "insecure-registries", "registry-mirrors")
 BY_NAME: Mapping[str, Directive] = {d.name: d for d in DIRECTIVES}
 
@@ -368,8 +382,10 @@ def _value(directive: Directive, given: Any, where: str) -> Any:
     try:
         if not directive.many:
             return directive.read(given)
+        if directive.mapping and isinstance(given, dict):
+            given = [f"{name}={_text(text)}" for name, text in given.items()]  # pyright: ignore[reportUnknownVariableType]
         if not isinstance(given, list | tuple):
-            raise ValueError("must be a list")
+            raise ValueError("must be an object" if directive.mapping else "must be a list")
         return tuple(directive.read(part) for part in given)  # pyright: ignore[reportUnknownVariableType]
     except (ValueError, TypeError) as error:
         raise InvalidArgument(f"invalid value for {where}: {_shown(given)}: {error}") from error

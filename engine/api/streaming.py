@@ -87,6 +87,7 @@ class Streams:
             tail=_tail(query.text("tail")),
             follow=query.flag("follow"),
             timestamps=query.flag("timestamps"),
+            details=query.flag("details"),
         )
         kind = "" if request.version < MULTIPLEXED_SINCE else hijack.RAW if tty else hijack.MULTIPLEXED
         return Reply(content_type=kind, stream=Pieces(frames, _raw if tty else encode), on_hangup=_closer(frames))

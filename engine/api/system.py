@@ -16,6 +16,7 @@ from engine.api.request import Request
 from engine.api.router import CURRENT, Route, version_text
 from engine.api.scenes import Scenes
 from engine.api.views import system as views
+from engine.containers import logdrivers
 from engine.model import Json
 from netpy.errors import InvalidArgument
 
@@ -86,6 +87,8 @@ class System:
             threads=threading.active_count(),
             experimental=settings.experimental,
             now=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            log_driver=settings.log_driver,
+            log_drivers=logdrivers.NAMES,
         )
         return document(views.info(machine.look(), facts))
 

@@ -117,6 +117,8 @@ def _host_config(options: Options, around: Surroundings) -> dict[str, Any]:
 
 def _process_part(options: Options, around: Surroundings) -> dict[str, Any]:
     log = environment.pairs(options.many("log_opt"))
+    if log and options.text("log_driver") == "none":
+        raise ValueError("invalid logging opts for driver none")
     return {
         "ContainerIDFile": options.text("cidfile"),
         "LogConfig": {"Type": options.text("log_driver"), "Config": log},

@@ -70,6 +70,7 @@ class Containers:
     def close(self) -> None:
         """Stop looking after containers, which go on."""
         self._probing.close()
+        self._parts.rotation.close()
         self._parts.scheduler.close()
 
     def create(self, *, name: str, config: Json, host_config: Json, networks: Json) -> tuple[str, list[str]]:
@@ -209,6 +210,7 @@ class Containers:
         tail: int | None = None,
         follow: bool = False,
         timestamps: bool = False,
+        details: bool = False,
     ) -> Iterator[Frame]:
         """What it has said, and with `follow` what it says until it ends."""
         query = LogQuery(
@@ -219,6 +221,7 @@ class Containers:
             tail=tail,
             follow=follow,
             timestamps=timestamps,
+            details=details,
         )
         return streaming.read_logs(self._parts, self._records.find(ref), query)
 

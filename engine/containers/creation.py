@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from engine.containers import health, merging, mounts, naming, networking, ports, wiring
+from engine.containers import health, logdrivers, merging, mounts, naming, networking, ports, wiring
 from engine.containers.documents import console_size, table
 from engine.containers.files import host_name
 from engine.containers.parts import Parts, announce
@@ -88,7 +88,7 @@ def draft(parts: Parts, request: Request) -> tuple[Container, list[str]]:
         path=words[0],
         args=tuple(words[1:]),
         mounts=tuple(mounts.points(config, host_config, lambda ref: parts.records.find(ref).container.mounts)),
-        facts=_first_facts(parts, identity),
+        facts=_first_facts(parts, identity, host_config),
     )
     owner = networking.owner_of(container)
     attachments = networking.attachments(owner, request.networks, parts.controller.network)
@@ -101,9 +101,10 @@ def plan(parts: Parts, request: Request) -> tuple[Container, Sandbox]:
     return container, wiring.sandbox_of(parts, container)
 
 
-def _first_facts(parts: Parts, identity: str) -> dict[str, str]:
-    """The facts of a new container: where its log is, and that it is being made."""
-    return {"log_path": str(parts.paths.log(identity)), "phase": CREATING}
+def _first_facts(parts: Parts, identity: str, host_config: Json) -> dict[str, str]:
+    """The facts of a new container: where its log is, if others may read it, and that it is being made."""
+    is_file = host_config["LogConfig"]["Type"] == logdrivers.DEFAULT
+    return {"phase": CREATING} | ({"log_path": str(parts.paths.log(identity))} if is_file else {})
 
 
 def _name(parts: Parts, asked: str) -> str:

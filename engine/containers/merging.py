@@ -7,9 +7,10 @@ they came, so that a client reads back what it wrote.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from engine.containers import logdrivers
 from engine.containers.documents import items, table
 from engine.lifecycle import restart_policy
 from engine.model import EMPTY_CONFIG, Json
@@ -120,6 +121,7 @@ class Defaults:
     shm_size: int = 64 << 20
     runtime: str = "runc"
     cgroup_namespace: str = "host"
+    log: Mapping[str, Any] = field(default_factory=lambda: {"Type": logdrivers.DEFAULT, "Config": {}})
 
 
 def host_config(request: Json, defaults: Defaults) -> Json:
@@ -135,8 +137,7 @@ def host_config(request: Json, defaults: Defaults) -> Json:
     )
     policy = restart_policy(merged["RestartPolicy"])
     merged["RestartPolicy"] = {"Name": policy.name, "MaximumRetryCount": policy.maximum}
-    if not table(merged, "LogConfig").get("Type"):
-        merged["LogConfig"] = {"Type": "json-file", "Config": {}}
+    merged["LogConfig"] = logdrivers.settled(table(merged, "LogConfig"), defaults.log)
     if merged["MemorySwappiness"] == -1:
         merged["MemorySwappiness"] = None
     merged |= {key: None for key in _NULL_WHEN_ZERO if not merged[key]}

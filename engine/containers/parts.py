@@ -24,6 +24,8 @@ from engine.images import Commit
 from engine.model import Container, Json
 from engine.oci.spec import HostFacts
 from engine.runtime.cgroups import Hierarchy
+from engine.runtime.conmon import Sink
+from engine.runtime.rotation import Rotation
 from engine.streams import Session
 from netpy.controller import Controller
 from netpy.kernel import Kernel
@@ -52,7 +54,7 @@ class ExecProcess(Protocol):
 class Runtime(Protocol):
     """`engine.runtime.runtime.Runtime`, as far as it is used here."""
 
-    def create(self, id: str, bundle: Path, *, log: Path, tty: bool, stdin: bool) -> Process: ...
+    def create(self, id: str, bundle: Path, *, log: Sink | None, tty: bool, stdin: bool) -> Process: ...
     def start(self, id: str) -> None: ...
     def kill(self, id: str, signal: int, all: bool = False) -> None: ...
     def kill_exec(self, id: str, pid: int) -> None: ...
@@ -146,6 +148,7 @@ class Parts:
     volumes: Volumes
     files: Files
     scheduler: Scheduler
+    rotation: Rotation
     paths: Paths
     host: Host
     now: Callable[[], str]

@@ -36,6 +36,7 @@ def release(parts: Parts, container: Container) -> list[str]:
         ("letting go of its network namespace", lambda: parts.kernel.delete_netns(str(paths.netns(identity)))),
         ("detaching its networks", lambda: parts.controller.detach(identity)),
         ("unmounting its file system", lambda: parts.mounter.unmount(paths.rootfs(identity))),
+        ("settling its log", lambda: parts.rotation.settle(identity)),
         ("removing its bundle", lambda: shutil.rmtree(paths.bundle(identity), ignore_errors=True)),
     )
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine import lifecycle
-from engine.containers import links, wiring
+from engine.containers import links, streaming, wiring
 from engine.containers.documents import items
 from engine.containers.parts import Parts, Process, announce
 from engine.containers.probing import healthy_start
@@ -140,6 +140,7 @@ def _launch(parts: Parts, entry: Entry, hooks: Hooks) -> None:
 def watch(parts: Parts, entry: Entry, on_exit: OnExit) -> None:
     """Have `on_exit` called, in a thread of its own, when the container's present process ends."""
     monitor = entry.container.state.monitor_pid
+    streaming.rotate(parts, entry.container)
 
     def ended(code: int, oom: bool) -> None:
         on_exit(entry, monitor, code, oom)
@@ -175,7 +176,7 @@ def _make(parts: Parts, container: Container) -> Process:
     return parts.runtime_of(container).create(
         identity,
         bundle,
-        log=paths.log(identity),
+        log=streaming.sink(parts, container),
         tty=bool(config.get("Tty")),
         stdin=bool(config.get("OpenStdin")),
     )

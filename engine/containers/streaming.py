@@ -6,12 +6,15 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from engine.containers import logdrivers
 from engine.containers.networking import is_host
 from engine.containers.parts import Parts, announce
 from engine.containers.records import Entry, require
 from engine.containers.sessions import LateSession, Lobby, PartialSession
 from engine.model import Container, Json
-from engine.runtime import cgroups, logs
+from engine.runtime import cgroups, journal, logs
+from engine.runtime.conmon import Sink
+from engine.runtime.rotation import Log
 from engine.runtime.stats import Subject, sample
 from engine.streams import STDERR, STDOUT, Frame, Session
 from netpy.errors import InvalidArgument, KernelError, Unsupported
@@ -28,6 +31,7 @@ class LogQuery:
     tail: int | None = None
     follow: bool = False
     timestamps: bool = False
+    details: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,17 +69,49 @@ def read_logs(parts: Parts, entry: Entry, query: LogQuery) -> Iterator[Frame]:
     """The log, oldest first; with `follow`, until the container has ended."""
     if not (query.stdout or query.stderr):
         raise InvalidArgument("you must choose at least one stream")
-    return logs.read(
-        parts.paths.log(entry.id),
-        since=query.since,
-        until=query.until,
-        tail=query.tail,
-        follow=query.follow,
-        timestamps=query.timestamps,
-        stdout=query.stdout,
-        stderr=query.stderr,
-        stopped=lambda: not entry.container.state.running or not parts.records.exists(entry),
-    )
+    plan = logdrivers.plan(entry.container)
+    if plan.driver == "none":
+        raise Unsupported("configured logging driver does not support reading")
+    options: logs.Options = {
+        "since": query.since,
+        "until": query.until,
+        "tail": query.tail,
+        "follow": query.follow,
+        "timestamps": query.timestamps,
+        "stdout": query.stdout,
+        "stderr": query.stderr,
+        "details": f"{logdrivers.details(plan.attributes)} ".encode() if query.details else b"",
+        "stopped": lambda: not entry.container.state.running or not parts.records.exists(entry),
+    }
+    if plan.driver == "journald":
+        _require_journal()
+        return journal.read(entry.id, **options)
+    return logs.read(parts.paths.log(entry.id), **options)
+
+
+def _require_journal() -> None:
+    if not journal.is_there():
+        raise KernelError("journald is not enabled on this host")
+
+
+def sink(parts: Parts, container: Container) -> Sink | None:
+    """Where the output of a container that is started goes. KernelError("failed to initialize logging driver: …")."""
+    plan = logdrivers.plan(container)
+    if plan.driver == "journald":
+        if not journal.is_there():
+            raise KernelError("failed to initialize logging driver: journald is not enabled on this host")
+        return Sink(journal=True, name=container.name, tag=plan.tag)
+    if not plan.is_file:
+        return None
+    return Sink(path=parts.paths.log(container.id), bound=plan.limit.bound if plan.limit else 0)
+
+
+def rotate(parts: Parts, container: Container) -> None:
+    """Have the log of a running container kept within its limit, if it has one."""
+    limit = logdrivers.plan(container).limit
+    if limit:
+        log = Log(path=parts.paths.log(container.id), directory=parts.paths.bundle(container.id), limit=limit)
+        parts.rotation.follow(container.id, log)
 
 
 def resize(parts: Parts, entry: Entry, rows: int, columns: int) -> None:

@@ -9,9 +9,9 @@ daemon dies. The protocol, as this module speaks it:
   a third pipe, _OCI_ATTACHPIPE, which speaks when the attach socket is there, before the process starts; a second
   byte on the start pipe lets it go on.
 * Files in the bundle directory: `attach` (a SOCK_SEQPACKET socket; `engine.runtime.attach`), `ctl` (a FIFO: `1 ROWS
-  COLUMNS` resizes the terminal), `pidfile`, `conmon.pid`, `oom`, and after the end a file named after the container
-  that holds the exit code. `--full-attach` puts the socket into the bundle; elsewhere its path would have to fit in the
-  108 bytes of a socket address.
+  COLUMNS` resizes the terminal, `2 0 0` begins a new log file), `pidfile`, `conmon.pid`, `oom`, and after the end a
+  file named after the container that holds the exit code. `--full-attach` puts the socket into the bundle; elsewhere
+  its path would have to fit in the 108 bytes of a socket address.
 * conmon forks away at once: the process we start ends when the monitor runs.
 
 Starts processes (vfork, never fork) and reads files; decides nothing about containers.
@@ -23,7 +23,8 @@ import json
 import os
 import select
 import subprocess
-from collections.abc import Generator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,21 @@ from netpy.errors import KernelError
 
 ATTACH_SOCKET, CONTROL, PIDFILE, MONITOR_PIDFILE, OOM = "attach", "ctl", "pidfile", "conmon.pid", "oom"
 START_TIMEOUT = 120.0  # seconds; what a runtime may take at most on a machine that swaps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sink:
+    """Where the output of a container goes besides its clients: a file, or with `journal` the system's journal.
+
+    conmon starts the file over when it has `bound` bytes; 0 for never. `name` and `tag` are how the journal names the
+    container and marks its lines.
+    """
+
+    path: Path | None = None
+    bound: int = 0
+    journal: bool = False
+    name: str = ""
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +67,7 @@ class Launch:
     name: str
     directory: Path
     bundle: Path
-    log: Path | None
+    log: Sink | None
     tty: bool
     stdin: str
     process_spec: Path | None = None
@@ -106,7 +122,7 @@ def arguments(launch: Launch) -> list[str]:
     command += ["-p", f"{directory}/{PIDFILE}", "-P", f"{directory}/{MONITOR_PIDFILE}"]
     command += ["--exit-dir", directory, "--persist-dir", directory, "--full-attach"]
     # The log is ours to lose: syncing it to disk would delay every exit by a flush.
-    command += ["-l", f"k8s-file:{launch.log}" if launch.log else "none", "--no-sync-log", "--log-level", "error"]
+    command += [*_log_arguments(launch.log), "--no-sync-log", "--log-level", "error"]
     command += [f"--runtime-arg={argument}" for argument in launch.runtime_args]
     if launch.tty:
         command.append("-t")
@@ -118,6 +134,14 @@ def arguments(launch: Launch) -> list[str]:
         command += ["-e", "--exec-process-spec", str(launch.process_spec)]
         command += ["--exec-attach"] if launch.attach else []
     return command
+
+
+def _log_arguments(sink: Sink | None) -> list[str]:
+    if sink and sink.journal:
+        return ["-l", "journald:", *(["--log-tag", sink.tag] if sink.tag else [])]
+    if sink is None or sink.path is None:
+        return ["-l", "none"]
+    return ["-l", f"k8s-file:{sink.path}", *(["--log-size-max", str(sink.bound)] if sink.bound else [])]
 
 
 @contextmanager
@@ -235,13 +259,34 @@ def clear(directory: Path, container_id: str) -> None:
 
 def resize(directory: Path, rows: int, columns: int) -> None:
     """Tell the terminal its size. Does nothing once the monitor has gone."""
+    _control(directory, b"1 %d %d\n" % (rows, columns))
+
+
+def reopen_log(directory: Path, done: Callable[[], bool], patience: float, step: float) -> bool:
+    """Have the monitor begin a new log file in the place of the old one; whether it has, by `done`, in time (seconds).
+
+    False at once when the monitor has gone.
+    """
+    if not _control(directory, b"2 0 0\n"):
+        return False
+    end = time.monotonic() + patience
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(step)
+    return True
+
+
+def _control(directory: Path, line: bytes) -> bool:
+    """A line for the monitor; whether there was one to read it."""
     try:
         # Without a reader the open fails at once, instead of waiting for one.
         fd = os.open(directory / CONTROL, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return
+        return False
     try:
         with suppress(OSError):
-            os.write(fd, b"1 %d %d\n" % (rows, columns))
+            return os.write(fd, line) == len(line)
     finally:
         os.close(fd)
+    return False

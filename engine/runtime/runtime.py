@@ -36,7 +36,7 @@ from typing import Literal, cast
 from engine.model import Json
 from engine.oci.spec import STDIN_ONCE
 from engine.runtime import attach, cgroups, conmon
-from engine.runtime.conmon import Launch, RuntimeRefused
+from engine.runtime.conmon import Launch, RuntimeRefused, Sink
 from engine.runtime.probe import Choice, probe
 from engine.runtime.refusal import explain
 from engine.runtime.watcher import Watcher, open_pidfd
@@ -99,11 +99,11 @@ class Runtime:
         """The bundle directory of a container."""
         return self._bundles / container_id
 
-    def create(self, id: str, bundle: Path, *, log: Path | None, tty: bool, stdin: bool) -> Process:
+    def create(self, id: str, bundle: Path, *, log: Sink | None, tty: bool, stdin: bool) -> Process:
         """Make the container of `bundle`/config.json, with its program held back until `start`.
 
-        `log` is written in conmon's k8s-file format (`engine.runtime.logs`); None keeps none. With `stdin`, the input
-        outlives its clients, or ends with the first of them if the configuration is annotated so (`spec.STDIN_ONCE`).
+        A `log` file is written in conmon's k8s-file format (`engine.runtime.logs`); None keeps none. With `stdin`, the
+        input outlives its clients, or ends with the first if the configuration is annotated so (`spec.STDIN_ONCE`).
         Raises StartRefused (program not found or not executable: exit codes 127, 126), StartFailed.
         """
         conmon.clear(bundle, id)
@@ -113,7 +113,7 @@ class Runtime:
             runtime=self.binary,
             runtime_args=self._global_args,
             id=id,
-            name=id[:12],
+            name=(log.name if log else "") or id[:12],
             directory=bundle,
             bundle=bundle,
             log=log,

@@ -26,6 +26,7 @@ import pytest
 from engine.model import Json
 from engine.oci import spec
 from engine.runtime import cgroups, host, rootfs
+from engine.runtime.conmon import Sink
 from engine.runtime.probe import Choice, complaint
 from engine.runtime.runtime import Process, Runtime
 from engine.streams import STDOUT, Frame, Session
@@ -185,7 +186,7 @@ class Lab:
         rootfs.mount([self.layer], bundle / "upper", bundle / "work", Path(wish.rootfs))
         (bundle / "config.json").write_text(json.dumps(spec.oci_spec(wish)))
         tty, stdin = bool(wish.config.get("Tty")), bool(wish.config.get("OpenStdin"))
-        container.process = self.runtime.create(wish.id, bundle, log=container.log, tty=tty, stdin=stdin)
+        container.process = self.runtime.create(wish.id, bundle, log=Sink(path=container.log), tty=tty, stdin=stdin)
         container.session = self.runtime.attach(wish.id, tty=tty, stdin=stdin)
         self.runtime.watch(wish.id, container.process.monitor_pid, container.on_exit)
         return container

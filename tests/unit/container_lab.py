@@ -26,7 +26,9 @@ from engine.events import Events
 from engine.model import Json
 from engine.oci.spec import HostFacts
 from engine.runtime.cgroups import Hierarchy
+from engine.runtime.conmon import Sink
 from engine.runtime.refusal import StartRefused
+from engine.runtime.rotation import Rotation
 from engine.streams import Frame, Session
 from netpy.controller import Controller, Settings
 from netpy.dns import Record, View
@@ -102,7 +104,7 @@ class PretendedRuntime:
         self.signals: list[int] = []
         self._pids = itertools.count(100)
 
-    def create(self, id: str, bundle: Path, *, log: Path, tty: bool, stdin: bool) -> Pretended:
+    def create(self, id: str, bundle: Path, *, log: Sink | None, tty: bool, stdin: bool) -> Pretended:
         assert (bundle / "config.json").exists()
         if self.refuse:
             refusal, self.refuse = self.refuse, None
@@ -313,6 +315,7 @@ class Lab:
             volumes=Volumes(self.root / "volumes", self.store, lambda: "now", self._users),
             files=Files(paths.home, FileDefaults(etc=self.root / "etc", gateways=lambda: ["172.17.0.1"])),
             scheduler=self.agenda,
+            rotation=Rotation(),
             paths=paths,
             host=Host(facts=HostFacts(), hierarchy=Hierarchy(version="v1"), defaults=Defaults()),
             now=lambda: f"2026-01-01T00:{next(ticks) // 60 % 60:02d}:{next(ticks) % 60:02d}.000000000Z",

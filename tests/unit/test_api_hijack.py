@@ -211,6 +211,7 @@ def test_logs(raw: Raw, daemon: FakeDaemon) -> None:
         "tail": 2,
         "follow": False,
         "timestamps": True,
+        "details": False,
     }
     assert raw.send(get("/v1.41/containers/tty/logs?stdout=1&tail=all")).answer()[2] == b"out\nerr\n"
     assert daemon.containers.calls[-1][2]["tail"] is None

@@ -10,7 +10,7 @@ import pytest
 
 from engine.runtime import cgroups, stats
 from engine.runtime.cgroups import Hierarchy
-from engine.runtime.conmon import Launch, SyncPipe, arguments, read_number
+from engine.runtime.conmon import Launch, Sink, SyncPipe, arguments, read_number
 from engine.runtime.host import is_static, support
 from engine.runtime.refusal import Action, StartFailed, StartRefused, explain
 from engine.runtime.watcher import Watcher, open_pidfd
@@ -81,13 +81,14 @@ def test_the_command_line_of_conmon(tmp_path: Path) -> None:
         name="a",
         directory=tmp_path,
         bundle=tmp_path,
-        log=tmp_path / "log",
+        log=Sink(path=tmp_path / "log", bound=7),
         tty=True,
         stdin="open",
     )
     command = arguments(launch)
     assert {"-t", "-i", "--leave-stdin-open", "--runtime-arg=--root", "--full-attach"} <= set(command)
     assert f"k8s-file:{tmp_path}/log" in command
+    assert command[command.index("--log-size-max") + 1] == "7"
     assert "-e" not in command
 
 

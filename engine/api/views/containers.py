@@ -13,7 +13,7 @@ from datetime import datetime
 from engine.api.views.status import status, unix_time
 from engine.containers import links
 from engine.containers.ports import keys as port_keys
-from engine.model import Attachment, Container, Health, Json
+from engine.model import NEVER, Attachment, Container, Health, Json
 from netpy.model import Endpoint, Family, Network, PortBinding
 
 NO_SHORT_ID = (1, 45)
@@ -52,7 +52,7 @@ def inspect(scene: Scene) -> Json:
         "ResolvConfPath": f"{home}/resolv.conf",
         "HostnamePath": f"{home}/hostname",
         "HostsPath": f"{home}/hosts",
-        "LogPath": f"{home}/{container.id}.log",
+        "LogPath": container.facts.get("log_path", "") if container.state.started_at != NEVER else "",
         "Name": f"/{container.name}",
         "RestartCount": container.restart_count,
         "Driver": "overlay2",

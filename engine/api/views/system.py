@@ -32,6 +32,8 @@ class Facts:
     threads: int
     experimental: bool
     now: str
+    log_driver: str
+    log_drivers: Sequence[str]
 
 
 def version(machine: Machine, netpy: str, *, experimental: bool = False) -> Json:
@@ -71,7 +73,12 @@ def info(machine: Machine, facts: Facts) -> Json:
         "Images": facts.images,
         "Driver": "overlay2",
         "DriverStatus": [["Backing Filesystem", "overlayfs"], ["Firewall Backend", facts.firewall]],
-        "Plugins": {"Volume": ["local"], "Network": list(facts.drivers), "Authorization": None, "Log": ["json-file"]},
+        "Plugins": {
+            "Volume": ["local"],
+            "Network": list(facts.drivers),
+            "Authorization": None,
+            "Log": list(facts.log_drivers),
+        },
         **_limits(machine),
         "IPv4Forwarding": machine.ipv4_forwarding,
         "BridgeNfIptables": machine.bridge_nf,
@@ -81,7 +88,7 @@ def info(machine: Machine, facts: Facts) -> Json:
         "OomKillDisable": machine.support.memory and machine.cgroup_version == "1",
         "NGoroutines": facts.threads,
         "SystemTime": facts.now,
-        "LoggingDriver": "json-file",
+        "LoggingDriver": facts.log_driver,
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": machine.cgroup_version,
         "NEventsListener": facts.listeners,
