@@ -42,12 +42,12 @@ _UNKNOWN = ("manifest unknown", "name unknown", "repository name not known")
 _DENIED = (
     "unauthorized",
     "denied:",
-    "is denied",
     "authentication required",
     "invalid username/password",
     "403 (forbidden)",
 )
 _WORDS = re.compile(r"(?:unauthorized|denied): .*", re.IGNORECASE)
+_DENIAL = "denied: requested access to the resource is denied"
 _LATE = ("context deadline exceeded", "signal: killed")
 
 
@@ -71,10 +71,10 @@ def pulling(reference: Reference, endpoint: Endpoint, complaint: str) -> NetpyEr
     lower = text.lower()
     if any(word in lower for word in _UNKNOWN):
         return NotFound(f"manifest for {reference.familiar} not found: manifest unknown: manifest unknown")
-    if any(word in lower for word in _DENIED):
+    if _is_denial(text):
         return NotFound(
             f"pull access denied for {reference.familiar_name}, repository does not exist or may require "
-            "'docker login': denied: requested access to the resource is denied"
+            f"'docker login': {_DENIAL}"
         )
     return _unsound(reference, lower) or _unreachable("pulling", reference, endpoint, text)
 
@@ -91,19 +91,26 @@ def listing(reference: Reference, endpoint: Endpoint, complaint: str) -> NetpyEr
 def pushing(reference: Reference, endpoint: Endpoint, complaint: str) -> NetpyError:
     """Why an image could not be brought to its registry."""
     text = message(complaint)
-    if any(word in text.lower() for word in _DENIED):
+    if _is_denial(text):
+        unknown = "unauthorized" in text.lower() or "authentication required" in text.lower()
+        usual = "unauthorized: authentication required" if unknown else _DENIAL
         words = _WORDS.search(text)
-        return Unauthorized(words[0] if words else "denied: requested access to the resource is denied")
+        return Unauthorized(words[0] if words else usual)
     return _unreachable("pushing", reference, endpoint, text)
 
 
 def login(endpoint: Endpoint, complaint: str) -> NetpyError:
     """Why credentials could not be checked, or were refused."""
     text = message(complaint)
-    if any(word in text.lower() for word in _DENIED):
+    if _is_denial(text):
         return Unauthorized(f"login attempt to {endpoint.base} failed with status: 401 Unauthorized")
     found = _reached(endpoint, text)
     return KernelError(found or f"login attempt to {endpoint.base} failed: {text}")
+
+
+def _is_denial(text: str) -> bool:
+    lower = text.lower()
+    return lower.endswith("denied") or any(word in lower for word in _DENIED)
 
 
 def _unsound(reference: Reference, lower: str) -> NetpyError | None:

@@ -109,8 +109,8 @@ class Registry:
         command = [str(self.skopeo), "copy", "-q", "--dest-tls-verify=false", *options, f"docker-archive:{archive}"]
         subprocess.run([*command, f"docker://{ADDRESS}/{name}"], check=True, capture_output=True)
 
-    def manifest(self, name: str) -> bytes:
-        command = [str(self.skopeo), "inspect", "--raw", "--tls-verify=false", f"docker://{ADDRESS}/{name}"]
+    def manifest(self, name: str, *options: str) -> bytes:
+        command = [str(self.skopeo), "inspect", "--raw", "--tls-verify=false", *options, f"docker://{ADDRESS}/{name}"]
         return subprocess.run(command, check=True, capture_output=True).stdout
 
     def put_manifest(self, repository: str, tag: str, media_type: str, body: bytes) -> None:
@@ -127,12 +127,22 @@ class Registry:
         assert netns.run_in(self.namespace, put) == 201
 
 
-@contextmanager
-def registry(directory: Path, namespace: str, *, password: bool = False) -> Iterator[Registry]:
-    """A running registry, whose data are below `directory`; with `password`, only alice (secret) may use it."""
+def stream(data: bytes) -> io.BytesIO:
+    return io.BytesIO(data)
+
+
+def wrapped_skopeo(directory: Path, namespace: str) -> Path:
+    """A skopeo that lives in a namespace."""
     wrapper = directory / "skopeo"
     wrapper.write_text(f'#!/bin/sh\nexec nsenter --net={namespace} {shutil.which("skopeo")} "$@"\n')
     wrapper.chmod(0o755)
+    return wrapper
+
+
+@contextmanager
+def registry(directory: Path, namespace: str, *, password: bool = False) -> Iterator[Registry]:
+    """A running registry, whose data are below `directory`; with `password`, only alice (secret) may use it."""
+    wrapper = wrapped_skopeo(directory, namespace)
     settings: dict[str, Any] = {
         "version": 0.1,
         "log": {"level": "error"},
