@@ -17,7 +17,7 @@ from engine.api.reply import Reply, document, empty
 from engine.api.request import Request
 from engine.api.router import Route
 from engine.api.scenes import Scenes
-from engine.api.shapes import CONTAINER, checked
+from engine.api.shapes import CONTAINER, UPDATE, checked
 from engine.api.views import containers as views
 from engine.api.views.containers import Scene
 from netpy.errors import InvalidArgument
@@ -45,6 +45,7 @@ class Containers:
             Route("POST", "/containers/{id}/pause", self.pause),
             Route("POST", "/containers/{id}/unpause", self.unpause),
             Route("POST", "/containers/{id}/rename", self.rename),
+            Route("POST", "/containers/{id}/update", self.update),
             Route("POST", "/containers/{id}/resize", self.resize),
             Route("GET", "/containers/{id}/top", self.top),
             Route("DELETE", "/containers/{id...}", self.remove),
@@ -118,6 +119,11 @@ class Containers:
     def unpause(self, request: Request) -> Reply:
         """Equivalent: `docker unpause`."""
         return self._done(self._daemon.containers.unpause, request)
+
+    def update(self, request: Request) -> Reply:
+        """Equivalent: `docker update`."""
+        change = checked(request.json(), UPDATE)
+        return document({"Warnings": self._daemon.containers.update(request.params["id"], change) or None})
 
     def rename(self, request: Request) -> Reply:
         """Equivalent: `docker rename`."""

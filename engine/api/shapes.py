@@ -131,6 +131,7 @@ CONTAINER = _fields(
         "NetworkingConfig": _fields({"EndpointsConfig": _table(ENDPOINT, sparse=True)}),
     }
 )
+UPDATE = _fields(_HOST)
 EXEC = _fields(
     {
         **_named(_TEXT, "User WorkingDir DetachKeys"),

@@ -19,6 +19,7 @@ RUNNING = {
     "rm": Entry(_C + "lifecycle:remove", "Remove one or more containers"),
     "wait": Entry(_C + "lifecycle:wait", "Block until one or more containers stop, then print their exit codes"),
     "rename": Entry(_C + "lifecycle:rename", "Rename a container"),
+    "update": Entry(_C + "update:update", "Update configuration of one or more containers"),
     "pause": Entry(_C + "lifecycle:pause", "Pause all processes within one or more containers"),
     "unpause": Entry(_C + "lifecycle:unpause", "Unpause all processes within one or more containers"),
     "logs": Entry(_C + "logs:logs", "Fetch the logs of a container"),

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from engine.containers import archive, committing, creation, links, plugging, pruning, running, streaming
+from engine.containers import archive, committing, creation, links, plugging, pruning, running, streaming, updating
 from engine.containers.committing import CommitRequest
 from engine.containers.creation import Request
 from engine.containers.ending import Endings
@@ -132,6 +132,12 @@ class Containers:
     def unpause(self, ref: str) -> None:
         """Let it go on."""
         self._endings.unpause(self._records.find(ref))
+
+    def update(self, ref: str, change: Json) -> list[str]:
+        """Change its limits or its restart policy, parts of Docker's HostConfig; returns warnings."""
+        entry = self._records.find(ref)
+        with entry.lock:
+            return updating.update(self._parts, entry, change)
 
     def rename(self, ref: str, new: str) -> None:
         """Give it another name; its names in DNS follow."""

@@ -140,6 +140,8 @@ def host_config(request: Json, defaults: Defaults) -> Json:
     merged["LogConfig"] = logdrivers.settled(table(merged, "LogConfig"), defaults.log)
     if merged["MemorySwappiness"] == -1:
         merged["MemorySwappiness"] = None
+    if merged["Memory"] > 0 and not merged["MemorySwap"]:
+        merged["MemorySwap"] = 2 * merged["Memory"]  # as much swap as memory, when nothing is said
     merged |= {key: None for key in _NULL_WHEN_ZERO if not merged[key]}
     if merged["Privileged"]:
         merged |= {"MaskedPaths": None, "ReadonlyPaths": None}

@@ -126,6 +126,7 @@ class Recovery:
     def _start(self, entry: Entry) -> None:
         with entry.lock:
             try:
+                self.parts.records.change(entry, restart_count=0)
                 running.start(self.parts, entry, self.endings.hooks, by_user=False)
             except (NetpyError, OSError) as error:
                 logger.warning("container %s cannot be started: %s", entry.id[:12], error)

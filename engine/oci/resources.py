@@ -62,27 +62,62 @@ def resources(host_config: Json, support: Support, devices: Iterable[Device] = (
     return found
 
 
-def check(host_config: Json, support: Support) -> None:
-    """Raise InvalidArgument, with Docker's words, for limits that cannot be."""
-    limit, swap, reservation = (_number(host_config, name) for name in ("Memory", "MemorySwap", "MemoryReservation"))
-    nano = _number(host_config, "NanoCpus")
-    problems = {
-        "Minimum memory limit allowed is 6MB": 0 < limit < MIN_MEMORY,
-        "Minimum memoryswap limit should be larger than memory limit, see usage": 0 < swap < limit,
-        "You should always set the Memory limit when using Memoryswap limit, see usage": swap > 0 and not limit,
-        "Minimum memory limit can not be less than memory reservation limit, see usage": 0 < limit < reservation,
-        "Conflicting options: Nano CPUs and CPU Period cannot both be set": bool(
-            nano and _number(host_config, "CpuPeriod")
-        ),
-        "Conflicting options: Nano CPUs and CPU Quota cannot both be set": bool(
-            nano and _number(host_config, "CpuQuota")
-        ),
-        f"range of CPUs is from 0.01 to {support.cpus}.00, as there are only {support.cpus} CPUs available": bool(nano)
-        and not 10_000_000 <= nano <= support.cpus * 1_000_000_000,
-    }
-    for message, wrong in problems.items():
+def check(host_config: Json, support: Support, *, update: bool = False) -> None:
+    """Raise InvalidArgument, with Docker's words, for limits that cannot be.
+
+    An update may name swap alone: the limit of memory is there already.
+    """
+    for message, wrong in (*_memory_problems(host_config, update), *_cpu_problems(host_config, support)):
         if wrong:
             raise InvalidArgument(message)
+    if support.weight and (weight := _number(host_config, "BlkioWeight")) and not 10 <= weight <= 1000:
+        raise InvalidArgument("Range of blkio weight is from 10 to 1000")
+    if support.cpuset:
+        _check_cpus(str(host_config.get("CpusetCpus") or ""), support.cpus)
+
+
+def _memory_problems(host_config: Json, update: bool) -> list[tuple[str, bool]]:
+    limit, swap, reservation = (_number(host_config, name) for name in ("Memory", "MemorySwap", "MemoryReservation"))
+    return [
+        ("Minimum memory limit allowed is 6MB", 0 < limit < MIN_MEMORY),
+        ("Minimum memoryswap limit should be larger than memory limit, see usage", 0 < swap < limit),
+        (
+            "You should always set the Memory limit when using Memoryswap limit, see usage",
+            swap > 0 and not limit and not update,
+        ),
+        ("Minimum memory reservation allowed is 6MB", 0 < reservation < MIN_MEMORY),
+        ("Minimum memory limit can not be less than memory reservation limit, see usage", 0 < limit < reservation),
+    ]
+
+
+def _cpu_problems(host_config: Json, support: Support) -> list[tuple[str, bool]]:
+    nano, period, quota = (_number(host_config, name) for name in ("NanoCpus", "CpuPeriod", "CpuQuota"))
+    return [
+        ("Conflicting options: Nano CPUs and CPU Period cannot both be set", bool(nano and period)),
+        ("Conflicting options: Nano CPUs and CPU Quota cannot both be set", bool(nano and quota)),
+        (
+            f"range of CPUs is from 0.01 to {support.cpus}.00, as there are only {support.cpus} CPUs available",
+            bool(nano) and not 10_000_000 <= nano <= support.cpus * 1_000_000_000,
+        ),
+        (
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+            bool(period) and not 1000 <= period <= 1_000_000,
+        ),
+        ("CPU cfs quota can not be less than 1ms (i.e. 1000)", 0 < quota < 1000),
+    ]
+
+
+def _check_cpus(text: str, count: int) -> None:
+    """`0-3,5` must be processors that are there."""
+    highest = -1
+    for part in text.split(",") if text else ():
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise InvalidArgument(f"Invalid value {text} for cpuset cpus: invalid format: {part}")
+        highest = max(highest, int(last or first))
+    if highest >= count:
+        there = f"0-{count - 1}" if count > 1 else "0"
+        raise InvalidArgument(f"Requested CPUs are not available - requested {text}, available: {there}")
 
 
 def memory(host_config: Json, support: Support) -> Json:
@@ -213,33 +248,31 @@ def _unlimited(value: object) -> int:
     return _INFINITY if number < 0 else number
 
 
+_UNSUPPORTED = "Your kernel does not support {} or the cgroup is not mounted. {}"
+# What a host may lack: the field of Support, the fields of the HostConfig that come to nothing then, and the words.
+_LACKING: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    (
+        "memory",
+        ("Memory", "MemorySwap", "MemoryReservation"),
+        _UNSUPPORTED.format("memory limit capabilities", "Limitation discarded."),
+    ),
+    ("swap", ("MemorySwap",), _UNSUPPORTED.format("swap limit capabilities", "Memory limited without swap.")),
+    ("pids", ("PidsLimit",), _UNSUPPORTED.format("PIDs limit capabilities", "PIDs limit discarded.")),
+    ("cpu", ("NanoCpus",), _UNSUPPORTED.format("CPU CFS quota", "Quota discarded.")),
+    ("cpuset", ("CpusetCpus",), _UNSUPPORTED.format("cpuset", "Cpuset discarded.")),
+    ("weight", ("BlkioWeight",), _UNSUPPORTED.format("Block I/O weight", "Weight discarded.")),
+)
+
+
 def warnings(host_config: Json, support: Support) -> list[str]:
     """What of the wish this host cannot do, one sentence each, as Docker answers a create."""
-    asked = {
-        "Your kernel does not support memory limit capabilities or the cgroup is not mounted. Limitation discarded.": (
-            "Memory",
-            support.memory,
-        ),
-        "Your kernel does not support swap limit capabilities or the cgroup is not mounted. "
-        "Memory limited without swap.": ("MemorySwap", support.swap),
-        "Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded.": (
-            "PidsLimit",
-            support.pids,
-        ),
-        "Your kernel does not support CPU CFS quota or the cgroup is not mounted. Quota discarded.": (
-            "NanoCpus",
-            support.cpu,
-        ),
-        "Your kernel does not support cpuset or the cgroup is not mounted. Cpuset discarded.": (
-            "CpusetCpus",
-            support.cpuset,
-        ),
-        "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.": (
-            "BlkioWeight",
-            support.weight,
-        ),
-    }
-    return [text for text, (field, supported) in asked.items() if host_config.get(field) and not supported]
+    return [text for name, fields, text in _LACKING if not getattr(support, name) and host_config.get(fields[0])]
+
+
+def supported(host_config: Json, support: Support) -> Json:
+    """The wish without what `warnings` tells of."""
+    lost = {field for name, fields, _ in _LACKING if not getattr(support, name) for field in fields}
+    return {key: value for key, value in host_config.items() if key not in lost}
 
 
 def _number(host_config: Json, field: str) -> int:

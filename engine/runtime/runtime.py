@@ -203,6 +203,15 @@ class Runtime:
         """Let a paused container go on."""
         self._checked("resume", id)
 
+    def update(self, id: str, resources: Json) -> None:
+        """Give a running container other limits: OCI `linux.resources`, of which what is not named stays.
+
+        Equivalent: `runc update --resources - ID`. Raises KernelError with the runtime's words.
+        """
+        code, text = self._command("update", "--resources", "-", id, input=json.dumps(resources).encode())
+        if code:
+            raise KernelError(text.strip() or f"{self.name} update failed with code {code}")
+
     def state(self, id: str) -> Json | None:
         """The OCI state document (`status`, `pid`, …), or None where the runtime does not know the container."""
         code, text = self._command("state", id, output=True)
@@ -315,11 +324,12 @@ class Runtime:
         if code:
             raise KernelError(f"cannot {verb} container {id[:12]}: {text.strip()}")
 
-    def _command(self, *arguments: str, output: bool = False) -> tuple[int, str]:
+    def _command(self, *arguments: str, output: bool = False, input: bytes = b"") -> tuple[int, str]:
         try:
             done = subprocess.run(
                 [self.binary, *self._global_args, *arguments],
-                stdin=subprocess.DEVNULL,
+                stdin=None if input else subprocess.DEVNULL,
+                input=input or None,
                 stdout=subprocess.PIPE if output else subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 timeout=_COMMAND_TIMEOUT,

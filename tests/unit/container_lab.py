@@ -102,6 +102,7 @@ class PretendedRuntime:
         self.sessions: list[PretendedSession] = []
         self.execs: list[PretendedExec] = []
         self.signals: list[int] = []
+        self.updates: list[Json] = []
         self._pids = itertools.count(100)
 
     def create(self, id: str, bundle: Path, *, log: Sink | None, tty: bool, stdin: bool) -> Pretended:
@@ -132,6 +133,13 @@ class PretendedRuntime:
         self.gone[process.monitor_pid] = code
         for watcher in process.watchers:
             threading.Thread(target=watcher, args=(code, oom), daemon=True).start()
+
+    def update(self, id: str, resources: Json) -> None:
+        if self.refuse:
+            refusal, self.refuse = self.refuse, None
+            raise refusal
+        assert self.processes[id].status in ("running", "paused")
+        self.updates.append(resources)
 
     def kill_exec(self, id: str, pid: int) -> None:
         for made in self.execs:

@@ -107,6 +107,11 @@ class FakeContainers:
     def unpause(self, ref: str) -> None:
         raise ExceptionGroup("two", [Conflict("one thing"), NotFound("another")])
 
+    def update(self, ref: str, change: Json) -> list[str]:
+        container = self.get(ref)
+        self.calls.append(("update", container.id, change))
+        return ["a warning"] if change.get("BlkioWeight") else []
+
     def rename(self, ref: str, new: str) -> None:
         container = self.get(ref)
         self._known[container.id] = replace(container, name=new)
