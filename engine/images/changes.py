@@ -49,6 +49,27 @@ def apply(config: Json, changes: Sequence[str]) -> Json:
     return result
 
 
+def change(  # noqa: PLR0913 - what an instruction is, and what it stands in
+    config: Json,
+    keyword: str,
+    rest: str,
+    *,
+    arguments: Mapping[str, str],
+    escape: str = words.BACKSLASH,
+    command_set: bool = False,
+) -> Json:
+    """`config` after one instruction of a Dockerfile.
+
+    `arguments` are build arguments in scope, which the environment hides; `command_set` tells that the same stage has
+    a CMD already. InvalidArgument when it is malformed.
+    """
+    result = copy.deepcopy(config)
+    state = _State(result, arguments=arguments, escape=escape)
+    state.command_set = command_set
+    _HANDLERS[keyword](state, rest)
+    return result
+
+
 def instructions(text: str) -> list[str]:
     """The instructions of `text`, one each, with comments and line continuations resolved."""
     lines: list[str] = []
@@ -76,23 +97,31 @@ def exec_form(rest: str) -> list[str] | None:
     return None
 
 
-def pairs(rest: str, keyword: str, variables: Mapping[str, str]) -> list[tuple[str, str]]:
+def environment(config: Json) -> dict[str, str]:
+    """The variables that a configuration sets."""
+    entries: list[str] = config.get("Env") or []
+    return {name: value for name, _, value in (entry.partition("=") for entry in entries)}
+
+
+def pairs(
+    rest: str, keyword: str, variables: Mapping[str, str], escape: str = words.BACKSLASH
+) -> list[tuple[str, str]]:
     """The assignments of an ENV or LABEL instruction: `A=1 B="2 3"`, or the old form `A rest of the line`."""
-    raw = words.raw_words(rest)
+    raw = words.raw_words(rest, escape)
     if "=" not in raw[0]:
-        name, _, value = rest.partition(" ")
+        name, *value = rest.split(None, 1)
         if not value:
             raise InvalidArgument(f"{keyword} must have two arguments")
-        return [(name, words.expand(value.strip(), variables))]
+        return [(name, words.expand(value[0].strip(), variables, escape))]
     result: list[tuple[str, str]] = []
     for word in raw:
         name, equals, value = word.partition("=")
-        name = words.expand(name, variables)
+        name = words.expand(name, variables, escape)
         if not equals:
             raise InvalidArgument(f"syntax error - can't find = in {word!r}: must be of the form: name=value")
         if not name:
             raise InvalidArgument(f"{keyword} names can not be blank")
-        result.append((name, words.expand(value, variables)))
+        result.append((name, words.expand(value, variables, escape)))
     return result
 
 
@@ -119,17 +148,27 @@ def duration(text: str) -> int:
 class _State:
     """The configuration under change, and what one instruction must know of the earlier ones."""
 
-    def __init__(self, config: Json) -> None:
+    def __init__(
+        self, config: Json, *, arguments: Mapping[str, str] | None = None, escape: str = words.BACKSLASH
+    ) -> None:
         self.config = config
+        self.arguments = arguments or {}
+        self.escape = escape
         self.command_set = False
 
     @property
+    def environment(self) -> dict[str, str]:
+        return environment(self.config)
+
+    @property
     def variables(self) -> dict[str, str]:
-        entries: list[str] = self.config.get("Env") or []
-        return {name: value for name, _, value in (entry.partition("=") for entry in entries)}
+        return {**self.arguments, **self.environment}
 
     def words(self, rest: str) -> list[str]:
-        return words.split(rest, self.variables)
+        return words.split(rest, self.variables, self.escape)
+
+    def word(self, rest: str) -> str:
+        return words.expand(rest, self.variables, self.escape)
 
 
 def _command(state: _State, rest: str) -> list[str]:
@@ -151,13 +190,14 @@ def _entrypoint(state: _State, rest: str) -> None:
 
 
 def _env(state: _State, rest: str) -> None:
-    merged = dict(state.variables)
-    merged.update(pairs(rest, "ENV", state.variables))
+    merged = state.environment
+    merged.update(pairs(rest, "ENV", state.variables, state.escape))
     state.config["Env"] = [f"{name}={value}" for name, value in merged.items()]
 
 
 def _label(state: _State, rest: str) -> None:
-    state.config["Labels"] = {**(state.config.get("Labels") or {}), **dict(pairs(rest, "LABEL", state.variables))}
+    found = dict(pairs(rest, "LABEL", state.variables, state.escape))
+    state.config["Labels"] = {**(state.config.get("Labels") or {}), **found}
 
 
 def _expose(state: _State, rest: str) -> None:
@@ -169,26 +209,27 @@ def _expose(state: _State, rest: str) -> None:
 
 def _volume(state: _State, rest: str) -> None:
     listed = exec_form(rest)
-    paths = listed if listed is not None else state.words(rest)
+    paths = [state.word(path) for path in listed] if listed is not None else state.words(rest)
     if not all(path.strip() for path in paths):
         raise InvalidArgument("VOLUME specified can not be an empty string")
     state.config["Volumes"] = {**(state.config.get("Volumes") or {}), **{path: {} for path in paths}}
 
 
 def _workdir(state: _State, rest: str) -> None:
-    path = words.expand(rest, state.variables)
+    path = state.word(rest)
+    if not path:
+        raise InvalidArgument("cannot normalize nothing")
     state.config["WorkingDir"] = posixpath.normpath(posixpath.join("/", state.config.get("WorkingDir") or "/", path))
 
 
 def _user(state: _State, rest: str) -> None:
-    found = state.words(rest)
-    if len(found) != 1:
+    if len(words.raw_words(rest, state.escape)) != 1:
         raise InvalidArgument("USER requires exactly one argument")
-    state.config["User"] = found[0]
+    state.config["User"] = state.word(rest)
 
 
 def _stopsignal(state: _State, rest: str) -> None:
-    name = words.expand(rest, state.variables)
+    name = state.word(rest)
     known = {item.name for item in signal.Signals}
     if not (name.isdigit() and 0 < int(name) < 65) and f"SIG{name.upper().removeprefix('SIG')}" not in known:
         raise InvalidArgument(f"invalid signal: {name}")
