@@ -140,7 +140,7 @@ def private_daemon(archives: Mapping[str, bytes]) -> Iterator[tuple[Path, list[s
         stack.callback(world.close)
         stack.enter_context(registry(world.host, world.root, archives))
         config = world.root / "daemon.json"
-        config.write_text(json.dumps({"experimental": True}))
+        config.write_text(json.dumps({"registry-mirrors": [f"http://{REGISTRY}"], "experimental": True}))
         daemon = Daemon(world, "compat", flags=("--config-file", str(config)))
         stack.callback(daemon.close)
         daemon.start()

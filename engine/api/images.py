@@ -9,7 +9,7 @@ from engine import lifecycle
 from engine.api import registry
 from engine.api.announcements import ImageNews, tell_pruned
 from engine.api.backend import Daemon
-from engine.api.progress import progress
+from engine.api.progress import told_within
 from engine.api.reply import Reply, document, documents, empty
 from engine.api.request import Request
 from engine.api.router import Route
@@ -76,7 +76,7 @@ class Images:
 
     def load(self, request: Request) -> Reply:
         """Equivalent: `docker load`."""
-        return progress(self._news.loading(self._daemon.images.load(request.stream())))
+        return told_within(self._news.loading(self._daemon.images.load(request.stream())))
 
     def save(self, request: Request) -> Reply:
         """Equivalent: `docker save`."""

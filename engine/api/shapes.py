@@ -54,15 +54,27 @@ def _table(inner: Shape, *, sparse: bool = False) -> Shape:
 
 
 def _fields(known: Mapping[str, Shape]) -> Shape:
+    """Fields of these names; in whatever case they came, they are given the one that they have here."""
+    folded = {name.lower(): name for name in known}
+
     def check(value: Any, where: str) -> bool:
         if not isinstance(value, dict):
             return False
-        for name, item in cast("dict[str, Any]", value).items():
+        fields = cast("dict[str, Any]", value)
+        _spell(fields, known, folded)
+        for name, item in fields.items():
             if name in known and item is not None:
                 _require(item, known[name], f"{where}.{name}" if where else name)
         return True
 
     return Shape("an object", check)
+
+
+def _spell(fields: dict[str, Any], known: Mapping[str, Shape], folded: Mapping[str, str]) -> None:
+    """Right the case of names, in place. Go's decoder takes names in any case, and clients have come to rely on it."""
+    for name in [name for name in fields if name not in known and name.lower() in folded]:
+        value = fields.pop(name)
+        fields.setdefault(folded[name.lower()], value)
 
 
 def _require(value: Any, shape: Shape, where: str) -> None:
@@ -142,6 +154,6 @@ EXEC = _fields(
 
 
 def checked(body: Json, shape: Shape, where: str = "") -> Json:
-    """The body, when it is what it should be; InvalidArgument names the first field that is not."""
+    """The body, when it is what it should be, its names in Docker's case; InvalidArgument names the first misfit."""
     _require(body, shape, where)
     return body

@@ -10,6 +10,7 @@ from engine.api.decode import strings_of, text_of
 from engine.api.reply import Reply, document, empty
 from engine.api.request import Request
 from engine.api.router import Route
+from engine.containers.volumes import ANONYMOUS
 from engine.model import Json
 
 _LIST_KEYS = frozenset({"dangling", "driver", "label", "name"})
@@ -51,10 +52,11 @@ class Volumes:
     def create(self, request: Request) -> Reply:
         """Equivalent: `docker volume create`. Without a name, the volume gets a random one."""
         body = request.json_or_empty()
+        name = text_of(body, "Name")
         volume = self._daemon.containers.volumes.create(
-            text_of(body, "Name") or secrets.token_hex(32),
+            name or secrets.token_hex(32),
             driver=text_of(body, "Driver"),
-            labels=strings_of(body, "Labels"),
+            labels=strings_of(body, "Labels") | ({} if name else {ANONYMOUS: ""}),
             options=strings_of(body, "DriverOpts"),
         )
         self._daemon.events.publish("volume", "create", volume["Name"], {"driver": volume["Driver"]})

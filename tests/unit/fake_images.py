@@ -103,7 +103,9 @@ class FakeImages:
         return IMAGE
 
     def load(self, stream: BinaryIO) -> Iterator[Json]:
-        self.loaded = bytearray()
+        self.loaded = bytearray(stream.read(4))
+        if self.loaded == b"junk":
+            raise Conflict("the archive is no archive")
         yield {"stream": "reading\n"}
         while piece := stream.read(4096):
             self.loaded += piece

@@ -361,3 +361,15 @@ def test_volumes(client: Client) -> None:
     assert status(client, "GET", "/volumes/nosuch") == (404, "get nosuch: no such volume")
     assert status(client, "DELETE", "/volumes/data") == (204, "")
     assert len(ask(client, "POST", "/volumes/prune")["VolumesDeleted"]) == 1
+
+
+def test_names_of_fields_in_any_case(client: Client, daemon: FakeDaemon) -> None:
+    make(client, "a")
+    ask(client, "POST", "/containers/a/exec", {"cmd": ["true"], "detachKeys": "ctrl-p", "tty": True})
+    assert daemon.containers.calls[-1][2] == {"Cmd": ["true"], "DetachKeys": "ctrl-p", "Tty": True}
+
+
+def test_what_stops_a_load_is_in_its_stream(client: Client) -> None:
+    with client.request("POST", "/images/load", body=b"junk") as response:
+        assert response.status == 200
+        assert [line["error"] for line in response.objects()] == ["the archive is no archive"]
