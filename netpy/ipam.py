@@ -104,7 +104,7 @@ def allocate(
     """
     validate(spec)
     others = [ip_network(prefix) for prefix in networks]
-    avoided = [prefix for prefix in map(ip_network, host) if prefix.prefixlen > _IGNORED[prefix.version]]
+    avoided = [ip_network(prefix) for prefix in narrow(host)]
     enabled: list[Family] = [*([4] if spec.ipv4 else []), *([6] if spec.ipv6 else [])]
     made: list[Subnet] = []
     for family in enabled:
@@ -114,6 +114,16 @@ def allocate(
             prefix = _prefix(request, family, pools, (others + mine, avoided))
             made.append(_settled(request, prefix))
     return tuple(made)
+
+
+def narrow(host: Iterable[str]) -> list[str]:
+    """Those of the host's prefixes that a subnet must not overlap: without routes that say "everything over there"."""
+    return [text for text in host if (prefix := ip_network(text)).prefixlen > _IGNORED[prefix.version]]
+
+
+def unsized(subnet: str) -> bool:
+    """Whether a stated subnet is only a size: `0.0.0.0/24`, `::/96`."""
+    return _any_of_size(ip_network(subnet))
 
 
 def first_free(pools: Iterable[Pool], taken: Iterable[Prefix]) -> Prefix:

@@ -7,6 +7,7 @@ records' lock guards it.
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from ipaddress import ip_address
 
 from netpy.errors import Exhausted, Forbidden, InvalidArgument
@@ -14,6 +15,17 @@ from netpy.ipam import Addresses
 from netpy.model import Family, Network, Subnet
 
 Place = tuple[str, str]  # network id, bare address
+
+
+class Taken:
+    """The addresses of a network that are given to somebody or reserved."""
+
+    def __init__(self, subnets: Sequence[tuple[Subnet, Addresses]]) -> None:
+        self._subnets = subnets
+
+    def __contains__(self, address: object) -> bool:
+        bare = str(address).partition("/")[0]
+        return any(bare in addresses and addresses.is_taken(bare) for _, addresses in self._subnets)
 
 
 class Leases:
@@ -72,9 +84,16 @@ class Leases:
             self._find(*place)[1].give_back(place[1])
 
     def restore(self, network_id: str, cidr: str, holder: str) -> None:
-        """Note a lease of before the restart, oldest first: allocation goes on behind the last one."""
+        """Note a lease of before the restart, oldest first: allocation goes on behind the last one.
+
+        An address outside of the subnets is none of ours: a driver brought it (`netpy.drivers.Acquired`).
+        """
         place = (network_id, cidr.partition("/")[0])
-        self._find(*place)[1].mark(place[1], recent=place not in self._reserved)
+        try:
+            addresses = self._find(*place)[1]
+        except InvalidArgument:
+            return
+        addresses.mark(place[1], recent=place not in self._reserved)
         self._used[place] = holder
 
     def reserve(self, network_id: str, address: str, holder: str) -> None:
@@ -92,6 +111,10 @@ class Leases:
         place = (network_id, str(ip_address(address)))
         if self._reserved.pop(place, None) is not None and place not in self._used:
             self._find(*place)[1].give_back(place[1])
+
+    def taken(self, network_id: str) -> Container[str]:
+        """Says of a bare address whether it is taken: `address in taken`."""
+        return Taken(self._subnets.get(network_id, []))
 
     def cursors(self, network_id: str) -> list[int]:
         """Where allocation would go on: to put back after a rehearsal."""

@@ -113,9 +113,10 @@ class Records:
     # ---- writing -------------------------------------------------------------------------------------------------
 
     def save_network(self, network: Network) -> None:
-        """Add or replace a network; its addresses begin to be given out when it is new."""
+        """Add or replace a network; its addresses begin to be given out when its subnets are new."""
         self._store.put("network", network.id, encode(network))
-        if network.id not in self._networks:
+        known = self._networks.get(network.id)
+        if known is None or known.subnets != network.subnets:
             self.leases.open(network)
         self._networks[network.id] = network
         self._by_name[network.name] = network.id

@@ -1,6 +1,6 @@
 """What hooks answer, checked, and what becomes of the endpoint: a plugin may fill blanks, and nothing else.
 
-Pure. ValueError says what is wrong with an answer, in words that follow "driver x: acquire …"; whoever called the hook
+Pure. BadAnswer says what is wrong with an answer, in words that follow "driver x: acquire …"; whoever called the hook
 makes an error of it that names both.
 """
 
@@ -20,18 +20,22 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _LINK = re.compile(r"[^\s/:%]{1,15}")
 
 
+class BadAnswer(ValueError):
+    """A hook answered what it may not. The message begins with a verb, such as "answered"."""
+
+
 def acquired(answer: object) -> Acquired:
-    """The answer of `acquire` in canonical form. ValueError when it is not one."""
+    """The answer of `acquire` in canonical form. BadAnswer when it is not one."""
     if isinstance(answer, Mapping):
         return Acquired(facts=_facts(cast("Mapping[object, object]", answer)))
     if not isinstance(answer, Acquired):
-        raise ValueError(f"answered {_short(answer)}, not Acquired or a mapping")
+        raise BadAnswer(f"answered {_short(answer)}, not Acquired or a mapping")
     mac = _text(answer.mac, "mac").lower()
     if mac and not _MAC.fullmatch(mac):
-        raise ValueError(f"answered the MAC address {mac!r}")
+        raise BadAnswer(f"answered the MAC address {mac!r}")
     for name in (_text(answer.ifname, "ifname"), _text(answer.prefix, "prefix")):
         if name and (not _LINK.fullmatch(name) or name in {".", ".."}):
-            raise ValueError(f"answered the interface name {name!r}")
+            raise BadAnswer(f"answered the interface name {name!r}")
     return Acquired(
         facts=_facts(answer.facts),
         addresses=tuple(_addresses(answer.addresses, "addresses", prefix=True)),
@@ -45,38 +49,42 @@ def acquired(answer: object) -> Acquired:
 
 
 def acquired_network(answer: object) -> AcquiredNetwork:
-    """The answer of `acquire_network` in canonical form. ValueError when it is not one."""
+    """The answer of `acquire_network` in canonical form. BadAnswer when it is not one."""
     if isinstance(answer, Mapping):
         return AcquiredNetwork(facts=_facts(cast("Mapping[object, object]", answer)))
     if not isinstance(answer, AcquiredNetwork):
-        raise ValueError(f"answered {_short(answer)}, not AcquiredNetwork or a mapping")
+        raise BadAnswer(f"answered {_short(answer)}, not AcquiredNetwork or a mapping")
     subnets: list[Subnet] = []
     for subnet in _sequence(answer.subnets, "subnets"):
         if not isinstance(subnet, Subnet):
-            raise ValueError(f"answered {_short(subnet)} among the subnets")
-        network = ip_network(subnet.subnet)
-        if subnet.gateway and ip_address(subnet.gateway) not in network:
-            raise ValueError(f"answered the gateway {subnet.gateway}, which is not in {network}")
+            raise BadAnswer(f"answered {_short(subnet)} among the subnets")
+        try:
+            network = ip_network(subnet.subnet)
+            outside = bool(subnet.gateway) and ip_address(subnet.gateway) not in network
+        except ValueError as error:
+            raise BadAnswer(f"answered {_short(subnet)} among the subnets: {error}") from error
+        if outside:
+            raise BadAnswer(f"answered the gateway {subnet.gateway}, which is not in {network}")
         subnets.append(replace(subnet, subnet=str(network)))
     return AcquiredNetwork(facts=_facts(answer.facts), subnets=tuple(subnets))
 
 
 def with_network(network: Network, got: AcquiredNetwork) -> Network:
-    """The network with what the driver brought. ValueError where it answers what was decided already."""
+    """The network with what the driver brought. BadAnswer where it answers what was decided already."""
     if got.subnets and network.subnets and got.subnets != network.subnets:
-        raise ValueError("answered subnets of its own for a network that has them already")
+        raise BadAnswer("answered subnets of its own for a network that has them already")
     return replace(network, facts=dict(got.facts), subnets=got.subnets or network.subnets)
 
 
 def with_acquired(endpoint: Endpoint, got: Acquired, taken: Collection[str] = ()) -> Endpoint:
     """The endpoint with what the driver brought. `taken` are interface names of the sandbox's other endpoints.
 
-    ValueError where the driver answers what was decided already: the rule of Docker's remote drivers.
+    BadAnswer where the driver answers what was decided already: the rule of Docker's remote drivers.
     """
     if got.addresses and endpoint.addresses and set(got.addresses) != set(endpoint.addresses):
-        raise ValueError(f"answered the addresses {', '.join(got.addresses)} for an endpoint that has its addresses")
+        raise BadAnswer(f"answered the addresses {', '.join(got.addresses)} for an endpoint that has its addresses")
     if got.mac and endpoint.spec.mac and got.mac != endpoint.mac:
-        raise ValueError(f"answered the MAC address {got.mac} where {endpoint.mac} was asked for")
+        raise BadAnswer(f"answered the MAC address {got.mac} where {endpoint.mac} was asked for")
     return replace(
         endpoint,
         facts=dict(got.facts),
@@ -94,7 +102,7 @@ def _ifname(endpoint: Endpoint, got: Acquired, taken: Collection[str]) -> str:
         return endpoint.ifname
     if got.ifname:
         if got.ifname in taken:
-            raise ValueError(f"answered the interface name {got.ifname}, which another network of the sandbox uses")
+            raise BadAnswer(f"answered the interface name {got.ifname}, which another network of the sandbox uses")
         return got.ifname
     if not got.prefix or re.fullmatch(re.escape(got.prefix) + r"\d+", endpoint.ifname):
         return endpoint.ifname
@@ -103,11 +111,11 @@ def _ifname(endpoint: Endpoint, got: Acquired, taken: Collection[str]) -> str:
 
 def _facts(answer: object) -> dict[str, str]:
     if not isinstance(answer, Mapping):
-        raise ValueError(f"answered {_short(answer)} as facts, not a mapping")
+        raise BadAnswer(f"answered {_short(answer)} as facts, not a mapping")
     items = cast("Mapping[object, object]", answer).items()
     wrong = next((pair for pair in items if not all(isinstance(each, str) for each in pair)), None)
     if wrong:
-        raise ValueError(f"answered the fact {wrong[0]!r}: {_short(wrong[1])}; facts are text to text")
+        raise BadAnswer(f"answered the fact {wrong[0]!r}: {_short(wrong[1])}; facts are text to text")
     return cast("dict[str, str]", dict(items))
 
 
@@ -116,26 +124,26 @@ def _addresses(answer: object, what: str, *, prefix: bool, single: bool = True) 
     for item in _sequence(answer, what):
         text = _text(item, what)
         if prefix and "/" not in text:
-            raise ValueError(f"answered {text!r} among {what}, which need a prefix length")
+            raise BadAnswer(f"answered {text!r} among {what}, which need a prefix length")
         try:
             address = ip_interface(text) if prefix else ip_address(text)
         except ValueError as error:
-            raise ValueError(f"answered {text!r} among {what}: {error}") from error
+            raise BadAnswer(f"answered {text!r} among {what}: {error}") from error
         if single and address.version in families:
-            raise ValueError(f"answered two of IPv{address.version} among {what}")
+            raise BadAnswer(f"answered two of IPv{address.version} among {what}")
         families.add(address.version)
         yield str(address)
 
 
 def _sequence(answer: object, what: str) -> Iterable[object]:
     if isinstance(answer, str) or not isinstance(answer, Iterable):
-        raise ValueError(f"answered {_short(answer)} as {what}, not a tuple")
+        raise BadAnswer(f"answered {_short(answer)} as {what}, not a tuple")
     return cast("Iterable[object]", answer)
 
 
 def _text(answer: object, what: str) -> str:
     if not isinstance(answer, str):
-        raise ValueError(f"answered {_short(answer)} as {what}, not text")
+        raise BadAnswer(f"answered {_short(answer)} as {what}, not text")
     return answer
 
 
