@@ -85,6 +85,12 @@ def mac_of(address: str) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x02, 0x42, *tail))
 
 
+def mac_for(id: str) -> str:
+    """A MAC for an endpoint that has no address to derive one from: 02:42 and four bytes of the hash of its id."""
+    tail = hashlib.sha256(id.encode()).digest()[:4]
+    return ":".join(f"{byte:02x}" for byte in (0x02, 0x42, *tail))
+
+
 # ---- subnets -----------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from netpy.controller import Controller, Settings
 from netpy.diff import State, by_key, diff
 from netpy.dns import Record, View
 from netpy.drivers import Acquirer, Defaults, Driver, answers
+from netpy.drivers.addressing import IpamDriver
 from netpy.drivers.registry import Registry
 from netpy.errors import ApplyError, InvalidArgument, KernelError
 from netpy.ipam import allocate
@@ -87,6 +88,7 @@ class Machine:
     store: Store = field(default_factory=lambda: Store(":memory:"))
     settings: Settings = field(default_factory=Settings)
     plugins: Mapping[str, Callable[[Defaults], Driver]] = field(default_factory=dict[str, Callable[[Defaults], Driver]])
+    ipam: Mapping[str, IpamDriver] = field(default_factory=dict[str, IpamDriver])
     controller: Controller = field(init=False)
     _ids: Iterable[int] = field(default_factory=lambda: count(1))
 
@@ -98,7 +100,9 @@ class Machine:
         self.kernel.held.clear()
         drivers = Registry(Defaults(instance=self.settings.instance, mtu=self.settings.mtu), plugins=())
         for name, factory in self.plugins.items():
-            drivers._drivers[name] = factory(Defaults())  # pyright: ignore[reportPrivateUsage]
+            drivers.add(name, factory(Defaults(instance=self.settings.instance, mtu=self.settings.mtu)))
+        for name, driver in self.ipam.items():
+            drivers.add_ipam(name, driver)
         ids = iter(self._ids)
         self.controller = Controller(
             store=self.store,

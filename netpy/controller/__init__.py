@@ -2,7 +2,8 @@
 
 It keeps the records, asks drivers what they want for them, and makes the kernel so. Where to look:
 
-* `networks` creates and removes networks, `attachment` plugs sandboxes in and out, `truth` compares and mends;
+* `networks` makes and removes networks, `attachment` plugs sandboxes in, `detachment` out, `truth` compares and mends;
+* `outside` and `pools` ask drivers and IPAM drivers that are not built in, `calls` with a time limit;
 * `choices` (pure) ranks, picks gateways and interface names; `publishing` picks and holds host ports;
 * `records` and `leases` are the memory, `wiring` is the way into the kernel, `locks` says who waits for whom.
 
@@ -20,8 +21,10 @@ from ipaddress import ip_address
 from netpy.controller.attachment import Attachment
 from netpy.controller.choices import check_request
 from netpy.controller.context import Context
+from netpy.controller.detachment import Detachment
 from netpy.controller.locks import Locks
 from netpy.controller.networks import Networks, prune
+from netpy.controller.outside import Outside
 from netpy.controller.publishing import Publishing
 from netpy.controller.records import Records, Reservation
 from netpy.controller.settings import Settings
@@ -65,6 +68,7 @@ class Controller:
     ) -> None:
         settings.pools()  # a malformed pool is reported now, not when somebody needs it
         records = Records(store, Ports(kernel.local_port_range()))
+        wiring = Wiring(kernel, drivers, settings)
         context = Context(
             settings=settings,
             kernel=kernel,
@@ -72,8 +76,9 @@ class Controller:
             names=names,
             records=records,
             locks=Locks(),
-            wiring=Wiring(kernel, drivers, settings),
-            publishing=Publishing(kernel, records, settings.host_binding),
+            wiring=wiring,
+            publishing=Publishing(kernel, records, settings.host_binding, wiring.publishes),
+            outside=Outside(drivers, records, wiring, kernel),
             clock=clock,
             new_id=new_id,
         )
@@ -81,6 +86,7 @@ class Controller:
         self._context = context
         self._networks = Networks(context)
         self._attachment = Attachment(context)
+        self._detachment = Detachment(context)
         self._truth = Truth(context, self._networks)
 
     # ---- networks ------------------------------------------------------------------------------------------------
@@ -151,7 +157,7 @@ class Controller:
 
         Never stops at a failure; what failed comes in an ExceptionGroup at the end, and the sandbox is unplugged.
         """
-        self._attachment.detach(sandbox_id, network)
+        self._detachment.detach(sandbox_id, network)
 
     def reserve(self, network: str, holder: str, addresses: Sequence[str]) -> None:
         """Keep static addresses of a network for `holder`, a sandbox's id, whether it is attached or not.
@@ -172,7 +178,7 @@ class Controller:
 
     def rename(self, sandbox_id: str, old: str, new: str) -> None:
         """The sandbox's owner is called `new` now: endpoints and DNS names follow."""
-        self._attachment.rename(sandbox_id, old, new)
+        self._detachment.rename(sandbox_id, old, new)
 
     # ---- truth ---------------------------------------------------------------------------------------------------
 

@@ -4,10 +4,11 @@ An attach goes through these steps, and a failure takes back what was done, last
 
 1. under the records' lock: find and check, lease addresses, choose names and gateways, remember (phase pending);
 2. choose and hold host ports (sockets, outside the lock); write the pending records, in one transaction;
-3. let drivers that ask somebody outside do so; open the name server's port in the sandbox;
-4. plan and apply, once for all networks asked for, under the networks' locks; other endpoints of the sandbox are part
-   of the plan, since the default route and the published ports may move;
-5. tell the name server; write the records with phase active.
+3. where a driver or an IPAM driver has to ask somebody outside: let them, outside of the gate, since they may be stuck;
+   what they bring may move the gateways, and the ports with them;
+4. open the name server's port in the sandbox; plan and apply, once for all networks asked for, under the networks'
+   locks; other endpoints of the sandbox are part of the plan, since the default route and the published ports may move;
+5. tell the name server; write the records with phase active; let drivers that want to know hear of it, outside again.
 
 A detach goes the same way back and stops at nothing. What cannot be removed is reported in an ExceptionGroup and
 found again by `check` and `reconcile`, since the record is gone and the mark is not.
@@ -16,9 +17,9 @@ found again by `check` and `reconcile`, since the record is gone and the mark is
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from ipaddress import ip_address
 
 from netpy.controller.choices import (
@@ -31,48 +32,18 @@ from netpy.controller.choices import (
     with_gateways,
 )
 from netpy.controller.context import Context
+from netpy.controller.moves import Move, lock_of
 from netpy.controller.records import Plug
 from netpy.diff import Plan, State
 from netpy.dns import View
-from netpy.drivers import Acquirer, answers
+from netpy.drivers.registry import BUILT_IN
 from netpy.errors import Forbidden, NetpyError
-from netpy.ipam import mac_of
+from netpy.ipam import mac_for, mac_of
 from netpy.model import Endpoint, EndpointSpec, Network, Sandbox
 
 logger = logging.getLogger(__name__)
 Requests = Sequence[tuple[str, EndpointSpec]]
 _MUTE: State = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
-    """A sandbox's way from one set of plugs to another."""
-
-    sandbox: Sandbox
-    before: tuple[Plug, ...]
-    after: tuple[Plug, ...]
-
-    @property
-    def joining(self) -> tuple[Plug, ...]:
-        ids = {plug.endpoint.id for plug in self.before}
-        return tuple(plug for plug in self.after if plug.endpoint.id not in ids)
-
-    @property
-    def leaving(self) -> tuple[Plug, ...]:
-        ids = {plug.endpoint.id for plug in self.after}
-        return tuple(plug for plug in self.before if plug.endpoint.id not in ids)
-
-    @property
-    def changed(self) -> list[Endpoint]:
-        """The endpoints that are new or other than before."""
-        known = {plug.endpoint.id: plug.endpoint for plug in self.before}
-        return [plug.endpoint for plug in self.after if known.get(plug.endpoint.id) != plug.endpoint]
-
-    @property
-    def former(self) -> list[Endpoint]:
-        """The endpoints that stay but change, as they were before."""
-        ids = {endpoint.id for endpoint in self.changed}
-        return [plug.endpoint for plug in self.before if plug.endpoint.id in ids]
 
 
 class Attachment:
@@ -85,26 +56,100 @@ class Attachment:
 
     def attach(self, sandbox: Sandbox, requests: Requests) -> list[Endpoint]:
         """Plug the sandbox into all the networks asked for, in that order, or into none."""
-        locks = self._context.locks
-        with locks.one_of_many(), locks.holding(_lock_of(sandbox.id)), ExitStack() as undo:
-            move = self._drafted(sandbox, requests, undo)
-            move = self._published(move, undo)
-            move = self._acquired(move, undo)
-            dns_port = self._opened(move, undo)
-            self._wired(move, dns_port, undo)
-            self._named(move, undo)
-            active = [replace(each, phase="active") for each in move.changed]
-            with self._context.records.lock:
-                self._context.records.save_endpoints(active, dns_port=dns_port)
+        context, locks = self._context, self._context.locks
+        self._seek(requests)
+        with locks.holding(lock_of(sandbox.id)), ExitStack() as undo:
+            with locks.one_of_many():
+                move = self._drafted(sandbox, requests, undo)
+            asked = context.outside.asks(move.joining)
+            if asked:
+                move = self._asked(move, undo)
+            with self._passing(undo) as inside:
+                move = self._kept(move) if asked else self._published(move, inside)
+                active = self._made(move, inside)
+            self._attended(move, undo)
             undo.pop_all()
             ids = {plug.endpoint.id for plug in move.joining}
             return [endpoint for endpoint in active if endpoint.id in ids]
+
+    def _seek(self, requests: Requests) -> None:
+        """Load the drivers of these networks before anything is locked. Networks that are not there are told later."""
+        context = self._context
+        for ref, _ in requests:
+            with context.records.lock, suppress(NetpyError):
+                spec = context.records.find(ref).spec
+                if spec.driver not in BUILT_IN or not context.outside.pools.is_built_in(spec.ipam_driver):
+                    break
+        else:
+            return
+        with context.records.lock:
+            specs = [context.records.find(ref).spec for ref, _ in requests]
+        for spec in specs:
+            context.outside.seek(spec.driver, spec.ipam_driver)
+
+    @contextmanager
+    def _passing(self, undo: ExitStack) -> Generator[ExitStack]:
+        """Through the gate. What the given stack holds is undone in there: now if the block fails, else by `undo`."""
+        locks = self._context.locks
+        with locks.one_of_many(), ExitStack() as inside:
+            yield inside
+            kept = inside.pop_all()
+        undo.callback(self._unwound, kept)
+
+    def _unwound(self, kept: ExitStack) -> None:
+        with self._context.locks.one_of_many():
+            kept.close()
+
+    def _made(self, move: Move, undo: ExitStack) -> list[Endpoint]:
+        """In the kernel, in DNS and in the records: the endpoints that are new or changed, active."""
+        dns_port = self._opened(move, undo)
+        self._wired(move, dns_port, undo)
+        self._named(move, undo)
+        active = [replace(each, phase="active") for each in move.changed]
+        with self._context.records.lock:
+            self._context.records.save_endpoints(active, dns_port=dns_port)
+        return active
+
+    def _asked(self, move: Move, undo: ExitStack) -> Move:
+        """With what drivers and IPAM drivers bring from outside. Their endpoints are stored, pending, meanwhile."""
+        context = self._context
+        first = context.publishing.settle(move.before, move.after)
+        undo.callback(context.publishing.close, first.opened)
+        move = replace(move, after=first.plugs)
+        with context.records.lock:
+            context.records.save_endpoints(plug.endpoint for plug in move.joining)
+        undo.callback(_quietly, "dropping records", lambda: self._restore(move))
+        after = list(move.after)
+        ids = {plug.endpoint.id for plug in move.joining}
+        for number, plug in enumerate(after):
+            if plug.endpoint.id in ids:
+                taken = {other.endpoint.ifname for other in after if other is not plug}
+                after[number] = context.outside.acquire(plug, taken, undo)
+        settled = context.publishing.settle(move.after, with_gateways(after))
+        undo.callback(context.publishing.close, settled.opened)
+        kept = {binding for plug in move.before for binding in plug.endpoint.ports}
+        context.publishing.close(binding for binding in settled.closed if binding not in kept)
+        return replace(move, after=settled.plugs)
+
+    def _kept(self, move: Move) -> Move:
+        with self._context.records.lock:
+            self._context.records.save_endpoints(move.changed)
+        return move
+
+    def _attended(self, move: Move, undo: ExitStack) -> None:
+        outside = self._context.outside
+        shifted = move.shifted
+        if outside.attends((*move.joining, *(new for _, new in shifted))):
+            undo.callback(outside.connected_again, [old for old, _ in shifted])
+            outside.disconnecting([old for old, _ in shifted])
+            outside.connected([*(new for _, new in shifted), *move.joining], undo)
 
     def plan(self, sandbox: Sandbox, requests: Requests) -> Plan:
         """What `attach` would do, over intents. Nothing is written, held or opened."""
         context = self._context
         records = context.records
-        with context.locks.one_of_many(), context.locks.holding(_lock_of(sandbox.id)):
+        self._seek(requests)
+        with context.locks.holding(lock_of(sandbox.id)), context.locks.one_of_many():
             with records.lock, ExitStack() as undo:
                 cursor = records.ports.cursor
                 undo.callback(lambda: setattr(records.ports, "cursor", cursor))
@@ -114,7 +159,7 @@ class Attachment:
                 move = replace(move, after=published.plugs)
                 port = records.dns_port(sandbox.id)
             wiring = context.wiring
-            standing = self._network_states(move.after)
+            standing = context.wiring.network_states(move.after)
             before = wiring.sandbox_state(move.before, port)
             return wiring.rehearse(before, wiring.sandbox_state(move.after, port), standing)
 
@@ -122,8 +167,8 @@ class Attachment:
         records = self._context.records
         with records.lock, ExitStack() as inner:
             move = self._draft(sandbox, requests, inner)
-            for endpoint in move.changed:
-                records.remember(endpoint)
+            for plug in move.joining:
+                records.remember(plug.endpoint)
             inner.pop_all()
         undo.callback(self._forget, move)
         return move
@@ -135,7 +180,9 @@ class Attachment:
         networks = [records.find(ref) for ref, _ in requests]
         drivers = {network.id: self._context.wiring.driver(network) for network in networks}
         there = [plug.network for plug in before]
-        drivers |= {network.id: self._context.wiring.driver(network) for network in there}
+        for network in there:
+            with suppress(NetpyError):  # what is wrong with another network is no reason to refuse this one
+                drivers[network.id] = self._context.wiring.driver(network)
         for number, (network, (_, spec)) in enumerate(zip(networks, requests, strict=True)):
             if network.id in {each.id for each in (*there, *networks[:number])}:
                 raise Forbidden(f"endpoint with name {spec.name} already exists in network {network.name}")
@@ -144,7 +191,9 @@ class Attachment:
         plugs = list(before)
         for network, (_, spec) in zip(networks, requests, strict=True):
             plugs.append(Plug(network=network, endpoint=self._endpoint(sandbox, network, spec, plugs, undo)))
-        return Move(sandbox=sandbox, before=before, after=with_gateways(plugs))
+        new = plugs[len(before) :]
+        hopeful = {plug.endpoint.id for plug in new if self._context.outside.hopeful(plug.network)}
+        return Move(sandbox=sandbox, before=before, after=with_gateways(plugs, hopeful))
 
     def _endpoint(
         self, sandbox: Sandbox, network: Network, spec: EndpointSpec, plugs: Sequence[Plug], undo: ExitStack
@@ -152,23 +201,23 @@ class Attachment:
         context = self._context
         driver = context.wiring.driver(network)
         addresses = self._leased(sandbox, network, spec, undo)
-        mac = spec.mac.lower() or (mac_of(addresses[0].partition("/")[0]) if addresses else "")
         taken = {plug.endpoint.ifname for plug in plugs}
-        traits = driver.traits
-        plugged = bool(sandbox.netns) and not traits.single
+        plugged = bool(sandbox.netns) and not driver.traits.single
+        id = context.new_id()
+        mac = spec.mac.lower() or (mac_of(addresses[0].partition("/")[0]) if addresses else "")
         return Endpoint(
-            id=context.new_id(),
+            id=id,
             network_id=network.id,
             sandbox=sandbox,
             spec=spec,
             ifname=interface_name(network, spec, driver, taken) if plugged else "",
-            mac=mac,
+            mac=mac or (mac_for(id) if plugged else ""),
             addresses=addresses,
             sequence=context.records.next_sequence(),
         )
 
     def _leased(self, sandbox: Sandbox, network: Network, spec: EndpointSpec, undo: ExitStack) -> tuple[str, ...]:
-        if not sandbox.netns or not network.subnets:
+        if not sandbox.netns or not network.subnets or self._context.outside.pools.of(network) is not None:
             return ()
         leases = self._context.records.leases
         cursors = leases.cursors(network.id)
@@ -192,17 +241,6 @@ class Attachment:
         undo.callback(_quietly, "dropping records", lambda: self._restore(move))
         return move
 
-    def _acquired(self, move: Move, undo: ExitStack) -> Move:
-        after = list(move.after)
-        ids = {plug.endpoint.id for plug in move.joining}
-        for number, plug in enumerate(after):
-            driver = self._context.wiring.driver(plug.network)
-            if plug.endpoint.id in ids and isinstance(driver, Acquirer):
-                undo.callback(_quietly, "release", lambda d=driver, p=plug: d.release(p.network, p.endpoint))
-                got = answers.acquired(driver.acquire(plug.network, plug.endpoint))
-                after[number] = replace(plug, endpoint=answers.with_acquired(plug.endpoint, got))
-        return replace(move, after=tuple(after))
-
     def _opened(self, move: Move, undo: ExitStack) -> int:
         """The name server's port in the sandbox; 0 where it is not wanted."""
         context = self._context
@@ -217,9 +255,11 @@ class Attachment:
     def _wired(self, move: Move, dns_port: int, undo: ExitStack) -> None:
         context = self._context
         wiring = context.wiring
-        before, after = wiring.sandbox_state(move.before, dns_port), wiring.sandbox_state(move.after, dns_port)
+        changed = {endpoint.id for endpoint in move.changed}
+        before = wiring.sandbox_state(move.before, dns_port, _unless(changed))
+        after = wiring.sandbox_state(move.after, dns_port, _unless(changed))
         with context.locks.holding(*(plug.network.id for plug in move.after)):
-            plan = wiring.plan(before, after | self._network_states(move.after), cursory=True)
+            plan = wiring.plan(before, after | context.wiring.network_states(move.after), cursory=True)
             wiring.change(plan)
         undo.callback(wiring.undo, plan)
         wiring.act(wiring.followups(before, after, move.after))
@@ -251,103 +291,19 @@ class Attachment:
         with self._context.records.lock:
             self._context.records.save_endpoints(move.former, drop=[plug.endpoint for plug in move.joining])
 
-    # ---- out -----------------------------------------------------------------------------------------------------
-
-    def detach(self, sandbox_id: str, network: str = "") -> None:
-        """Unplug the sandbox from one network, or from all. Does nothing where it is not plugged in."""
-        locks = self._context.locks
-        with locks.one_of_many(), locks.holding(_lock_of(sandbox_id)):
-            with self._context.records.lock:
-                before = self._context.records.plugs(sandbox_id)
-                id = self._context.records.find(network).id if network else ""
-            rest = [plug for plug in before if id and plug.network.id != id]
-            if len(rest) == len(before):
-                return
-            sandbox = before[0].endpoint.sandbox
-            errors = self._out(Move(sandbox=sandbox, before=before, after=with_gateways(rest)))
-        if errors:
-            name = before[0].endpoint.spec.name
-            raise ExceptionGroup(f"detaching {name} from {network or 'its networks'}", errors)
-
-    def _out(self, move: Move) -> list[Exception]:
-        context = self._context
-        errors: list[Exception] = []
-        closed = [binding for plug in move.leaving for binding in plug.endpoint.ports]
-        try:
-            published = context.publishing.settle(move.before, move.after)
-            move, closed = replace(move, after=published.plugs), list(published.closed)
-        except NetpyError as error:  # a port could not be had at the new gateway: those of before are given up
-            errors.append(error)
-        steps: tuple[Callable[[], object], ...] = (
-            lambda: errors.extend(self._unwired(move)),
-            lambda: self._unnamed(move),
-            lambda: None if context.wiring.wants_names(move.after) else context.names.close(move.sandbox.id),
-            lambda: context.publishing.close(closed),
-            *(lambda plug=plug: self._released(plug) for plug in move.leaving),
-            lambda: self._dropped(move),
-        )
-        for step in steps:
-            try:
-                step()
-            except Exception as error:  # clean-up never stops at a failure
-                errors.append(error)
-        return errors
-
-    def _unwired(self, move: Move) -> list[NetpyError]:
-        context, wiring = self._context, self._context.wiring
-        with context.records.lock:
-            port = context.records.dns_port(move.sandbox.id)
-        before, after = wiring.sandbox_state(move.before, port), wiring.sandbox_state(move.after, port)
-        with context.locks.holding(*(plug.network.id for plug in move.before)):
-            wanted = after | (self._network_states(move.after) if move.after else _MUTE)
-            plan = wiring.plan(before, wanted, self._network_states(move.leaving), cursory=True)
-            errors = wiring.dismantle(plan)
-        wiring.act(wiring.followups(before, after, move.before))
-        return list(errors)
-
-    def _unnamed(self, move: Move) -> None:
-        context = self._context
-        if not context.wiring.named(move.before):
-            return
-        still = context.wiring.wants_names(move.after)
-        drop = [plug.endpoint.id for plug in move.leaving]
-        context.names.update(drop=drop, views=[self._view(move.sandbox, move.after)] if still else [])
-
-    def _released(self, plug: Plug) -> None:
-        driver = self._context.wiring.driver(plug.network)
-        if isinstance(driver, Acquirer):
-            driver.release(plug.network, plug.endpoint)
-
-    def _dropped(self, move: Move) -> None:
-        with self._context.records.lock:
-            self._context.records.save_endpoints(move.changed, drop=[plug.endpoint for plug in move.leaving])
-
-    # ---- names ---------------------------------------------------------------------------------------------------
-
-    def rename(self, sandbox_id: str, old: str, new: str) -> None:
-        """The owner has another name: its endpoints and their DNS names follow."""
-        context = self._context
-        with context.locks.one_of_many(), context.locks.holding(_lock_of(sandbox_id)):
-            with context.records.lock:
-                plugs = [_renamed(plug, old, new) for plug in context.records.plugs(sandbox_id)]
-                context.records.save_endpoints(plug.endpoint for plug in plugs)
-            known = context.wiring.named(plugs)
-            put = [record(plug) for plug in plugs if plug.network.id in known and plug.endpoint.spec.names]
-            if put:
-                context.names.update(put=put)
-
     def _view(self, sandbox: Sandbox, plugs: Sequence[Plug]) -> View:
         return view(sandbox, plugs, self._context.wiring.named(plugs))
 
-    def _network_states(self, plugs: Sequence[Plug]) -> State:
-        return _MUTE.union(*(self._context.wiring.network_state(plug.network) for plug in plugs))
 
+def _unless(changed: Collection[str]) -> Callable[[Plug, NetpyError], None]:
+    """Bear with a driver that is missing, unless it is one of an endpoint that changes."""
 
-def _renamed(plug: Plug, old: str, new: str) -> Plug:
-    spec = plug.endpoint.spec
-    names = tuple(new if name == old else name for name in spec.names)
-    spec = replace(spec, name=new if spec.name == old else spec.name, names=names)
-    return replace(plug, endpoint=replace(plug.endpoint, spec=spec))
+    def bear(plug: Plug, error: NetpyError) -> None:
+        if plug.endpoint.id in changed:
+            raise error
+        logger.warning("network %s: %s", plug.network.name, error)
+
+    return bear
 
 
 def _quietly(what: str, step: Callable[[], object]) -> None:
@@ -356,7 +312,3 @@ def _quietly(what: str, step: Callable[[], object]) -> None:
         step()
     except Exception as error:
         logger.warning("%s after a failure: %s", what, error)
-
-
-def _lock_of(sandbox_id: str) -> str:
-    return f"sandbox {sandbox_id}"

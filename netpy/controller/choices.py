@@ -9,7 +9,7 @@ and the order in which networks are searched for a name. An internal network is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -35,12 +35,15 @@ def ranked(plugs: Sequence[Plug]) -> list[Plug]:
     )
 
 
-def with_gateways(plugs: Sequence[Plug]) -> tuple[Plug, ...]:
-    """The plugs with `gateways` of every endpoint as it should be; the same objects where nothing changes."""
+def with_gateways(plugs: Sequence[Plug], hopeful: Collection[str] = ()) -> tuple[Plug, ...]:
+    """The plugs with `gateways` of every endpoint as it should be; the same objects where nothing changes.
+
+    `hopeful` are ids of endpoints that count as a way out before their driver has said so.
+    """
     chosen: dict[Family, str] = {}
     for plug in ranked(plugs):
         for family in FAMILIES:
-            if family not in chosen and _offers_gateway(plug, family):
+            if family not in chosen and (_offers_gateway(plug, family) or _hopes(plug, family, hopeful)):
                 chosen[family] = plug.endpoint.id
     settled: list[Plug] = []
     for plug in plugs:
@@ -52,9 +55,13 @@ def with_gateways(plugs: Sequence[Plug]) -> tuple[Plug, ...]:
 
 def _offers_gateway(plug: Plug, family: Family) -> bool:
     subnet = plug.network.subnet_of(family)
-    return bool(
-        subnet and subnet.default_gateway and plug.endpoint.address_of(family) and not plug.network.spec.internal
-    )
+    router = plug.endpoint.router_of(family) or (subnet.default_gateway if subnet else "")
+    return bool(router and plug.endpoint.address_of(family) and not plug.network.spec.internal)
+
+
+def _hopes(plug: Plug, family: Family, hopeful: Collection[str]) -> bool:
+    spec = plug.network.spec
+    return plug.endpoint.id in hopeful and not spec.internal and (spec.ipv4 if family == 4 else spec.ipv6)
 
 
 def interface_name(network: Network, spec: EndpointSpec, driver: Driver, taken: set[str]) -> str:
@@ -66,11 +73,6 @@ def interface_name(network: Network, spec: EndpointSpec, driver: Driver, taken: 
         return wanted
     prefix = network.spec.options.get(IFACE) or driver.traits.interface
     return next(name for number in range(len(taken) + 1) if (name := f"{prefix}{number}") not in taken)
-
-
-def answers_names(network: Network, driver: Driver) -> bool:
-    """Whether the embedded DNS knows this network: user-defined ones of drivers that want it."""
-    return driver.traits.names and not network.predefined
 
 
 def record(plug: Plug) -> Record:
@@ -90,7 +92,7 @@ def view(sandbox: Sandbox, plugs: Sequence[Plug], named: set[str]) -> View:
         sandbox_id=sandbox.id,
         networks=tuple((plug.network.id, plug.network.name) for plug in order if plug.network.id in named),
         links=links,
-        upstreams=sandbox.dns,
+        upstreams=sandbox.dns or next((plug.endpoint.dns for plug in order if plug.endpoint.dns), ()),
         external=any(not plug.network.spec.internal for plug in plugs),
         ndots=sandbox.ndots,
     )
@@ -107,7 +109,11 @@ def check_request(network: Network, spec: EndpointSpec, driver: Driver) -> None:
 
 
 def check_company(sandbox: Sandbox, networks: Sequence[Network], drivers: Mapping[str, Driver]) -> None:
-    """Whether the sandbox may be in all these networks at once: Forbidden or InvalidArgument if not."""
+    """Whether the sandbox may be in all these networks at once: Forbidden or InvalidArgument if not.
+
+    Networks without an entry in `drivers` are those whose driver is missing; they are not looked at.
+    """
+    networks = [network for network in networks if network.id in drivers]
     for network in networks:
         traits = drivers[network.id].traits
         if traits.host_namespace != (not sandbox.netns):
@@ -123,7 +129,7 @@ def _problems(network: Network, spec: EndpointSpec, driver: Driver) -> Iterator[
     if network.predefined and spec.aliases:
         yield "network-scoped aliases are only supported for user-defined networks"
     if not network.predefined:
-        yield from _address_problems(network, spec)
+        yield from _address_problems(network, spec, driver)
     if spec.mac and not _MAC.fullmatch(spec.mac.lower()):
         yield f"invalid MAC address: {spec.mac}"
     elif spec.mac and int(spec.mac[:2], 16) & 1:
@@ -135,7 +141,7 @@ def _problems(network: Network, spec: EndpointSpec, driver: Driver) -> Iterator[
         yield str(error)
 
 
-def _address_problems(network: Network, spec: EndpointSpec) -> Iterator[str]:
+def _address_problems(network: Network, spec: EndpointSpec, driver: Driver) -> Iterator[str]:
     families: set[int] = set()
     for text in spec.addresses:
         address = parsed(text)
@@ -145,7 +151,8 @@ def _address_problems(network: Network, spec: EndpointSpec) -> Iterator[str]:
         if address.version in families:
             yield f"more than one IPv{address.version} address: {text}"
         families.add(address.version)
-        if not any(address in ip_network(subnet.subnet) for subnet in network.subnets):
+        given_by_driver = not network.subnets and not driver.traits.addressing
+        if not given_by_driver and not any(address in ip_network(subnet.subnet) for subnet in network.subnets):
             yield f"no configured subnet contains IP address {text}"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from netpy.controller.locks import Locks
+from netpy.controller.outside import Outside
 from netpy.controller.publishing import Publishing
 from netpy.controller.records import Records
 from netpy.controller.settings import Settings
@@ -27,5 +28,6 @@ class Context:
     locks: Locks
     wiring: Wiring
     publishing: Publishing
+    outside: Outside
     clock: Callable[[], str]
     new_id: Callable[[], str]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from ipaddress import ip_interface
 
@@ -17,10 +18,11 @@ from netpy.controller.context import Context
 from netpy.controller.settings import Settings
 from netpy.diff import Plan, State
 from netpy.drivers.bridge import BINDING, DEFAULT_BRIDGE, ICC, MASQUERADE, MTU, NAME
+from netpy.drivers.registry import BUILT_IN
 from netpy.errors import Conflict, Forbidden, InvalidArgument, NetpyError, NotFound
 from netpy.ipam import allocate
 from netpy.model import Network, NetworkSpec, Subnet, SubnetSpec
-from netpy.objects import Bridge
+from netpy.objects import Bridge, Device
 
 logger = logging.getLogger(__name__)
 RESERVED_NAMES = ("bridge", "host", "none", "default")
@@ -37,17 +39,24 @@ class Networks:
         """Make a network. `docker network create`."""
         context = self._context
         _check_name(spec.name)
+        context.outside.seek(spec.driver, spec.ipam_driver)
         host = context.kernel.host_prefixes()
-        with context.locks.one_of_many():
-            with context.records.lock:
+        with ExitStack() as undo:
+            with context.locks.one_of_many(), context.records.lock:
                 network = replace(self._draft(spec, host), phase="pending")
                 context.records.save_network(network)
-            return self._realise(network)
+            undo.callback(self._forget, network)
+            network = self._acquired(network, undo)
+            with context.locks.one_of_many():
+                made = self._realise(network)
+            undo.pop_all()
+            return made
 
     def plan(self, spec: NetworkSpec) -> Plan:
         """What `create` would do, over intents."""
         context = self._context
         _check_name(spec.name)
+        context.outside.seek(spec.driver, spec.ipam_driver)
         host = context.kernel.host_prefixes()
         with context.records.lock:
             network = self._draft(spec, host)
@@ -58,33 +67,45 @@ class Networks:
     def remove(self, ref: str) -> Network:
         """Remove a network that nobody is plugged into. `docker network rm`."""
         context = self._context
+        with context.records.lock:
+            network = context.records.find(ref)
+        with suppress(NetpyError):  # what is missing is told by what cannot be done without it
+            context.outside.seek(network.spec.driver, network.spec.ipam_driver)
         with context.locks.one_of_many():
             with context.records.lock:
-                network = context.records.find(ref)
+                network = context.records.find(network.id)
                 if network.predefined:
                     raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
                 self._refuse_if_used(network)
                 context.records.save_network(replace(network, phase="deleting"))
-            errors = self.destroy(network)
+            errors = self.clear(network)
+        errors += context.outside.removed(network)
+        self._forget(network)
         if errors:
             raise ExceptionGroup(f"removing network {network.name}", errors)
         return network
 
-    def destroy(self, network: Network) -> list[NetpyError]:
-        """Take a network out of the kernel and forget it, whatever goes wrong. Returns what did."""
+    def clear(self, network: Network) -> list[NetpyError]:
+        """Take a network out of the kernel, whatever goes wrong. Returns what did. Its record stays."""
         context = self._context
-        errors: list[NetpyError] = []
         with context.locks.holding(network.id):
             try:
                 state = context.wiring.network_state(network)
                 spared = frozenset[object]().union(*self._states_beside(network).values())
-                errors += context.wiring.dismantle(context.wiring.plan(state, frozenset(), spared))  # pyright: ignore[reportArgumentType]
+                return list(context.wiring.dismantle(context.wiring.plan(state, frozenset(), spared)))  # pyright: ignore[reportArgumentType]
             except NetpyError as error:  # its driver is gone, or the kernel cannot be asked
-                errors.append(error)
-        with context.records.lock:
-            context.records.drop_network(network)
-        context.wiring.forget(network)
-        return errors
+                return [error]
+
+    def finish_removal(self, network: Network) -> None:
+        """Take what was half-made or half-removed at the last end out of the kernel and the records."""
+        for error in self.clear(network):
+            logger.warning("removing network %s: %s", network.name, error)
+        self._forget(network)
+
+    def _forget(self, network: Network) -> None:
+        with self._context.records.lock:
+            self._context.records.drop_network(network)
+        self._context.wiring.forget(network)
 
     def ensure_predefined(self) -> None:
         """The networks bridge, host and none exist, and `bridge` is as the settings say.
@@ -111,7 +132,11 @@ class Networks:
                 draft = self._draft(spec, host, predefined=True)
                 network = replace(draft, id=id or draft.id, phase="pending")
                 context.records.save_network(network)
-            self._realise(network)
+            try:
+                self._realise(network)
+            except BaseException:
+                self._forget(network)
+                raise
 
     def _replace_predefined(self, existing: Network, spec: NetworkSpec) -> None:
         context = self._context
@@ -119,9 +144,9 @@ class Networks:
             if context.records.in_use(existing.id):
                 logger.warning("there are running containers, updated network configuration will not take effect")
                 return
-        errors = self.destroy(existing)
-        for error in errors:
+        for error in self.clear(existing):
             logger.warning("replacing network %s: %s", existing.name, error)
+        self._forget(existing)
         self._add_predefined(spec, existing.id)
 
     def _draft(self, spec: NetworkSpec, host: list[str], *, predefined: bool = False) -> Network:
@@ -132,42 +157,46 @@ class Networks:
         driver = context.drivers.get(spec.driver)
         if driver.traits.single and not predefined:
             raise Forbidden(f'only one instance of "{driver.name}" network is allowed')
-        if spec.ipam_driver not in ("default", "null", ""):
-            raise NotFound(
-                f'could not find plugin {spec.ipam_driver} in ipam registry: plugin "{spec.ipam_driver}" not found'
-            )
         normal = driver.normalise(spec)
         subnets: tuple[Subnet, ...] = ()
-        if driver.traits.addressing and spec.ipam_driver != "null":
+        if not context.outside.pools.is_built_in(spec.ipam_driver):
+            context.outside.pools.check(normal)
+        elif spec.ipam_driver == "null":
+            _refuse_addressing(normal)
+        elif driver.traits.addressing:
             taken = [subnet.subnet for network in context.records.networks() for subnet in network.subnets]
             subnets = allocate(normal, pools=context.settings.pools(), networks=taken, host=host)
         network = Network(
             id=context.new_id(), spec=normal, subnets=subnets, created=context.clock(), predefined=predefined
         )
-        self._refuse_shared_bridge(network)
+        self._refuse_shared_links(network)
         return network
 
-    def _realise(self, network: Network) -> Network:
-        """Bring a pending network about, or forget it."""
+    def _acquired(self, network: Network, undo: ExitStack) -> Network:
+        """The network with what its IPAM driver and its driver bring from outside, written down."""
         context = self._context
-        try:
-            with context.locks.holding(network.id):
-                wanted = context.wiring.network_state(network)
-                context.wiring.foreign(wanted)
-                plan = context.wiring.plan(frozenset(), wanted)
-                context.wiring.change(plan)
-                active = replace(network, phase="active")
-                try:
-                    with context.records.lock:
-                        context.records.save_network(active)
-                except BaseException:
-                    context.wiring.undo(plan)
-                    raise
-        except BaseException:
-            with context.records.lock:
-                context.records.drop_network(network)
-            context.wiring.forget(network)
-            raise
+        if network.spec.driver in BUILT_IN and context.outside.pools.is_built_in(network.spec.ipam_driver):
+            return network
+        acquired = context.outside.acquire_network(network, undo)
+        return acquired if acquired is network else context.outside.pools.settle(acquired)
+
+    def _realise(self, network: Network) -> Network:
+        """Bring a pending network about; on failure the kernel is as before, and the record still pending."""
+        context = self._context
+        with context.locks.holding(network.id):
+            if network.spec.driver not in BUILT_IN:  # what it brought from outside may have changed what it wants
+                self._refuse_shared_links(network)
+            wanted = context.wiring.network_state(network)
+            context.wiring.foreign(wanted)
+            plan = context.wiring.plan(frozenset(), wanted)
+            context.wiring.change(plan)
+            active = replace(network, phase="active")
+            try:
+                with context.records.lock:
+                    context.records.save_network(active)
+            except BaseException:
+                context.wiring.undo(plan)
+                raise
         return active
 
     def _refuse_if_used(self, network: Network) -> None:
@@ -176,14 +205,15 @@ class Networks:
             users = ", ".join(f'name:"{each.spec.name}" id:"{each.id[:12]}"' for each in endpoints)
             raise Forbidden(f"network {network.name} has active endpoints ({users})")
 
-    def _refuse_shared_bridge(self, network: Network) -> None:
-        mine = _bridges(self._context.wiring.network_state(network))
+    def _refuse_shared_links(self, network: Network) -> None:
+        mine = _links(self._context.wiring.network_state(network))
         for id, state in self._states_beside(network).items() if mine else ():
-            if mine & _bridges(state):
+            if shared := mine.keys() & _links(state).keys():
                 other = next(each for each in self._context.records.networks() if each.id == id)
+                what = "bridge name" if mine[min(shared)] == "bridge" else "link name"
                 raise Forbidden(
-                    f"cannot create network {network.id} ({min(mine)}): conflicts with network {other.id} "
-                    f"({min(mine)}): networks have same bridge name"
+                    f"cannot create network {network.id} ({min(shared)}): conflicts with network {other.id} "
+                    f"({min(shared)}): networks have same {what}"
                 )
 
     def _states_beside(self, network: Network) -> Mapping[str, State]:
@@ -253,5 +283,13 @@ def _has_subnets(network: Network, spec: NetworkSpec) -> bool:
     return stated <= {(each.subnet, each.gateway) for each in network.subnets}
 
 
-def _bridges(state: State) -> set[str]:
-    return {obj.name for obj in state if isinstance(obj, Bridge)}
+def _refuse_addressing(spec: NetworkSpec) -> None:
+    if spec.subnets:
+        raise InvalidArgument(f'network {spec.name}: ipam driver "null" gives no addresses and takes no subnets')
+    if spec.ipam_options:
+        raise InvalidArgument(f'network {spec.name}: ipam driver "null" has no options')
+
+
+def _links(state: State) -> dict[str, str]:
+    """The kinds of the network's own links, by name."""
+    return {obj.name: obj.key.kind for obj in state if isinstance(obj, Bridge | Device)}

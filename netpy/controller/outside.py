@@ -70,13 +70,17 @@ class Outside:
 
     def asks(self, plugs: Iterable[Plug]) -> bool:
         """Whether any of these endpoints needs something from outside."""
-        return any(
-            isinstance(self._inner(plug.network), Acquirer) or self.pools.of(plug.network) is not None for plug in plugs
-        )
+        return any(self._asks(plug.network) for plug in plugs)
+
+    def _asks(self, network: Network) -> bool:
+        if network.spec.driver in BUILT_IN and self.pools.is_built_in(network.spec.ipam_driver):
+            return False
+        return isinstance(self._inner(network), Acquirer) or self.pools.of(network) is not None
 
     def attends(self, plugs: Iterable[Plug]) -> bool:
         """Whether any of these has a driver that acts beyond kernel objects."""
-        return any(isinstance(self._inner(plug.network), Attendant) for plug in plugs)
+        foreign = [plug.network for plug in plugs if plug.network.spec.driver not in BUILT_IN]
+        return any(isinstance(self._inner(network), Attendant) for network in foreign)
 
     def hopeful(self, network: Network) -> bool:
         """Whether endpoints of the network may turn out to be a way out when their driver has been asked."""
@@ -151,6 +155,17 @@ class Outside:
                 undo.callback(self.disconnecting, [plug])
                 network, endpoint = plug.network, plug.endpoint
                 self._ask(driver, "connected", lambda h=hooks, n=network, e=endpoint: h.connected(n, e), None)
+
+    def connected_again(self, plugs: Sequence[Plug]) -> list[NetpyError]:
+        """The same where nothing is to be taken back any more: what fails is logged and returned."""
+        errors: list[NetpyError] = []
+        for plug in plugs:
+
+            def enter(hooks: object, n: Network = plug.network, e: Endpoint = plug.endpoint) -> Step | None:
+                return (lambda: hooks.connected(n, e)) if isinstance(hooks, Attendant) else None
+
+            errors += self._tell(plug.network, "connected", enter)
+        return errors
 
     def disconnecting(self, plugs: Sequence[Plug]) -> list[NetpyError]:
         """These endpoints are about to go, or to get other gateways or ports."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from netpy.controller.records import Plug, Records
@@ -21,7 +21,7 @@ from netpy.drivers.bridge import BINDING, MODES
 from netpy.errors import Conflict, Exhausted, InvalidArgument, NetpyError, PortTaken
 from netpy.firewall.ports import ANY, family_of, host_ips, ordered
 from netpy.kernel import Kernel
-from netpy.model import Family, PortBinding, Protocol
+from netpy.model import Family, Network, PortBinding, Protocol
 
 logger = logging.getLogger(__name__)
 ATTEMPTS = 10
@@ -40,10 +40,13 @@ class Published:
 class Publishing:
     """Gives, holds and releases host ports. Thread-safe."""
 
-    def __init__(self, kernel: Kernel, records: Records, host_binding: str) -> None:
+    def __init__(
+        self, kernel: Kernel, records: Records, host_binding: str, publishes: Callable[[Network], bool]
+    ) -> None:
         self._kernel = kernel
         self._records = records
         self._host_binding = host_binding
+        self._publishes = publishes
 
     def settle(self, before: Sequence[Plug], after: Sequence[Plug], *, hold: bool = True) -> Published:
         """Bindings for `after`, keeping those of `before`. With `hold`, sockets are opened for the new ones.
@@ -81,9 +84,9 @@ class Publishing:
             with self._records.lock:
                 self._records.ports.take_back(binding.protocol, binding.host_ip, binding.host_port)
 
-    def hold_again(self, binding: PortBinding) -> None:
+    def hold_again(self, network: Network, binding: PortBinding) -> None:
         """After a restart: a port that the records say is ours. Somebody else may have taken it: logged."""
-        if binding.host_port:
+        if binding.host_port and not self._publishes(network):
             try:
                 self._kernel.hold(binding.protocol, binding.host_ip, binding.host_port)
             except NetpyError as error:
@@ -105,7 +108,8 @@ class Publishing:
         if missing:
             wanted = replace(request, host_port=kept[0].host_port, host_port_end=0) if kept else request
             opened, hold = opening
-            fresh = self._open(wanted, missing, hold=hold)
+            theirs = any(self._publishes(gateways[family_of(ip)].network) for ip in missing)
+            fresh = self._open(wanted, missing, hold=hold and not theirs)
             opened += fresh
             kept += fresh
         return served + kept

@@ -14,20 +14,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
+from typing import NamedTuple
 
 from netpy import render
+from netpy.controller.aftercare import Aftercare, Owed
 from netpy.controller.choices import record, view, with_gateways
 from netpy.controller.context import Context
 from netpy.controller.networks import Networks
 from netpy.controller.records import Plug
 from netpy.diff import Create, Plan, State
 from netpy.dns import Record, View
-from netpy.drivers import Acquirer
 from netpy.errors import NetpyError
-from netpy.model import Network, Sandbox
-from netpy.objects import Bridge, KernelObject, Veth
+from netpy.model import Sandbox
+from netpy.objects import Bridge, Device, Given, KernelObject, Veth
 
 logger = logging.getLogger(__name__)
+
+
+class Wanted(NamedTuple):
+    """What should be, and the marks of links whose driver cannot say whether they should."""
+
+    state: State
+    spared: frozenset[str]
 
 
 class Truth:
@@ -36,11 +44,13 @@ class Truth:
     def __init__(self, context: Context, networks: Networks) -> None:
         self._context = context
         self._networks = networks
+        self._aftercare = Aftercare(context)
 
     def check(self) -> list[str]:
         """One line per drift; empty when everything is as it should be. Changes nothing."""
         with self._context.locks.alone():
-            return render.drift(self._difference())
+            lines = render.drift(self._difference())
+        return [*lines, *self._aftercare.check()]
 
     def repair(self) -> list[str]:
         """Put right what `check` names. Returns the lines that are true no more."""
@@ -61,7 +71,8 @@ class Truth:
             if not free:
                 return None
             wanted = self._wanted()
-            if links is not None and not {o.name for o in wanted if isinstance(o, Bridge | Veth)} & set(links):
+            named = {o.name for o in wanted.state if isinstance(o, Bridge | Device | Veth)}
+            if links is not None and not named & set(links):
                 return []
             plan = self._damage(wanted)
             self._mend(plan)
@@ -70,26 +81,34 @@ class Truth:
 
     def reconcile(self, alive: Callable[[Sandbox], bool]) -> None:
         """After a restart: settle the records, then bring everything that should be into being again."""
+        self._aftercare.seek()
+        owed: list[Owed] = []
         with self._context.locks.alone():
-            gone = self._settle(alive)
+            gone = self._settle(alive, owed)
             self._hold_ports()
             self._tell_names()
             self._mend(self._difference(gone))
+        self._aftercare.start(owed)
 
     # ---- the difference ------------------------------------------------------------------------------------------
 
     def _difference(self, gone: State = frozenset()) -> Plan:
-        return self._context.wiring.drift(self._wanted(), gone)
+        wanted = self._wanted()
+        return self._context.wiring.drift(wanted.state, gone, wanted.spared)
 
-    def _damage(self, wanted: State) -> Plan:
+    def _damage(self, wanted: Wanted) -> Plan:
         """The difference on the host, and inside of those sandboxes whose pair is gone."""
-        drift = self._context.wiring.drift
-        plan = drift(frozenset(obj for obj in wanted if not obj.key.netns))
-        pairs = {each.after.peer_netns for each in plan if isinstance(each, Create) and isinstance(each.after, Veth)}
-        return drift(frozenset(obj for obj in wanted if obj.key.netns in {"", *pairs})) if pairs else plan
 
-    def _wanted(self) -> State:
-        """What all active records want. A driver that is not there any more wants nothing."""
+        def drift(places: set[str]) -> Plan:
+            state = frozenset(obj for obj in wanted.state if obj.key.netns in places)
+            return self._context.wiring.drift(state, spared=wanted.spared)
+
+        plan = drift({""})
+        pairs = {each.after.peer_netns for each in plan if isinstance(each, Create) and isinstance(each.after, Veth)}
+        return drift({"", *pairs}) if pairs else plan
+
+    def _wanted(self) -> Wanted:
+        """What all active records want. Where a driver cannot say, the links that it had made before are spared."""
         context = self._context
         with context.records.lock:
             networks = [each for each in context.records.networks() if each.phase == "active"]
@@ -99,19 +118,22 @@ class Truth:
                 if (plugs := _active(context.records.plugs(id)))
             ]
         objects: set[KernelObject] = set()
-        for network in networks:
-            objects |= self._tolerant(network.name, lambda n=network: context.wiring.network_state(n))
-        for plugs, port in sandboxes:
-            name = plugs[0].endpoint.spec.name
-            objects |= self._tolerant(name, lambda p=plugs, d=port: context.wiring.sandbox_state(p, d))
-        return frozenset(objects)
+        spared: set[str] = set()
+        instance = context.settings.instance
 
-    def _tolerant(self, name: str, ask: Callable[[], State]) -> State:
-        try:
-            return ask()
-        except NetpyError as error:
-            logger.warning("%s: %s", name, error)
-            return frozenset()
+        def broken(plug: Plug, error: NetpyError) -> None:
+            logger.warning("%s in network %s: %s", plug.endpoint.spec.name, plug.network.name, error)
+            spared.add(f"{instance}/endpoint/{plug.endpoint.id[:12]}")
+
+        for network in networks:
+            try:
+                objects |= context.wiring.network_state(network)
+            except NetpyError as error:
+                logger.warning("network %s: %s", network.name, error)
+                spared.add(f"{instance}/network/{network.id[:12]}")
+        for plugs, port in sandboxes:
+            objects |= context.wiring.sandbox_state(plugs, port, broken)
+        return Wanted(frozenset(objects), frozenset(spared))
 
     def _mend(self, plan: Plan) -> None:
         """Make every change that can be made, and announce addresses that are new."""
@@ -125,7 +147,7 @@ class Truth:
 
     # ---- settling ------------------------------------------------------------------------------------------------
 
-    def _settle(self, alive: Callable[[Sandbox], bool]) -> State:
+    def _settle(self, alive: Callable[[Sandbox], bool], owed: list[Owed]) -> State:
         """Drop what is half-done or dead. Returns what the drivers had wanted for it."""
         context = self._context
         with context.records.lock:
@@ -133,13 +155,14 @@ class Truth:
             sandboxes = [context.records.plugs(id) for id in context.records.sandbox_ids()]
         gone: set[KernelObject] = set()
         for plugs in sandboxes:
-            gone |= self._settle_sandbox(plugs, unfinished, alive)
+            gone |= self._settle_sandbox(plugs, unfinished, alive, owed)
         for network in [each for each in context.records.networks() if each.id in unfinished]:
-            self._finish_removal(network)
+            self._networks.finish_removal(network)
+            owed.append((network.spec.driver, lambda n=network: context.outside.removed(n)))
         return frozenset(gone)
 
     def _settle_sandbox(
-        self, plugs: tuple[Plug, ...], unfinished: set[str], alive: Callable[[Sandbox], bool]
+        self, plugs: tuple[Plug, ...], unfinished: set[str], alive: Callable[[Sandbox], bool], owed: list[Owed]
     ) -> set[KernelObject]:
         context = self._context
         sandbox = plugs[0].endpoint.sandbox
@@ -150,36 +173,25 @@ class Truth:
         changed = [new.endpoint for old, new in zip(stay, settled, strict=True) if new != old]
         if not leave and not changed:
             return set()
-        gone = self._tolerant(sandbox.id, lambda: context.wiring.sandbox_state(leave, 0))
+        gone = {obj for obj in context.wiring.sandbox_state(leave, 0, _mentioned) if not isinstance(obj, Given)}
         for plug in leave:
-            self._release(plug)
+            owed.append((plug.network.spec.driver, lambda p=plug: context.outside.release(p)))
         context.publishing.close(binding for plug in leave for binding in plug.endpoint.ports)
         with context.records.lock:
             context.records.save_endpoints(changed, drop=[plug.endpoint for plug in leave])
         if not context.wiring.wants_names(settled):
             self._attempt("closing names", lambda: context.names.close(sandbox.id))
-        return set(gone)
-
-    def _release(self, plug: Plug) -> None:
-        def release() -> None:
-            driver = self._context.wiring.driver(plug.network)
-            if isinstance(driver, Acquirer):
-                driver.release(plug.network, plug.endpoint)
-
-        self._attempt(f"endpoint {plug.endpoint.spec.name}", release)
-
-    def _finish_removal(self, network: Network) -> None:
-        for error in self._networks.destroy(network):
-            logger.warning("removing network %s: %s", network.name, error)
+        return gone
 
     # ---- ports and names -----------------------------------------------------------------------------------------
 
     def _hold_ports(self) -> None:
         context = self._context
         with context.records.lock:
-            bindings = [binding for each in context.records.endpoints() for binding in each.ports]
-        for binding in bindings:
-            context.publishing.hold_again(binding)
+            plugs = [plug for id in context.records.sandbox_ids() for plug in context.records.plugs(id)]
+        for plug in plugs:
+            for binding in plug.endpoint.ports:
+                self._attempt("published ports", lambda n=plug.network, b=binding: context.publishing.hold_again(n, b))
 
     def _tell_names(self) -> None:
         """Listen in every sandbox that wants it, then hand over all records and views at once."""
@@ -219,6 +231,10 @@ class Truth:
 def _true(waiting: AbstractContextManager[None]) -> Generator[bool]:
     with waiting:
         yield True
+
+
+def _mentioned(plug: Plug, error: NetpyError) -> None:
+    logger.warning("%s in network %s: %s", plug.endpoint.spec.name, plug.network.name, error)
 
 
 def _active(plugs: Iterable[Plug]) -> tuple[Plug, ...]:

@@ -11,19 +11,31 @@ neither when a network goes nor when an operation is undone: another may have co
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 
-from netpy.controller.choices import answers_names
 from netpy.controller.followups import followups
 from netpy.controller.records import Plug
 from netpy.controller.settings import Settings
 from netpy.diff import Change, Create, Plan, State, by_key, diff
 from netpy.drivers import Driver
-from netpy.drivers.registry import Registry
-from netpy.errors import ApplyError, Conflict, KernelError
+from netpy.drivers.guard import Guarded
+from netpy.drivers.registry import BUILT_IN, Registry
+from netpy.errors import ApplyError, Conflict, KernelError, NetpyError
 from netpy.kernel import Action, Kernel
 from netpy.model import Network
-from netpy.objects import AllowPort, Bridge, Isolate, KernelObject, Key, Masquerade, Publish, RedirectDns, Sysctl
+from netpy.objects import (
+    AllowPort,
+    Bridge,
+    Device,
+    Isolate,
+    KernelObject,
+    Key,
+    Masquerade,
+    Publish,
+    RedirectDns,
+    Sysctl,
+)
 
 logger = logging.getLogger(__name__)
 _INTENTS = (Isolate, Masquerade, AllowPort, Publish, RedirectDns)
@@ -53,9 +65,22 @@ class Wiring:
         self._network_states[network.id] = network, state
         return state
 
+    def network_states(self, plugs: Iterable[Plug]) -> State:
+        """What these networks want. One whose driver is missing is told of where its endpoints are asked for."""
+        states: list[State] = []
+        for plug in plugs:
+            with suppress(NetpyError):
+                states.append(self.network_state(plug.network))
+        return frozenset[KernelObject]().union(*states)
+
     def forget(self, network: Network) -> None:
         """The network is gone."""
         self._network_states.pop(network.id, None)
+        if network.spec.driver not in BUILT_IN:
+            with suppress(NetpyError):
+                driver = self.driver(network)
+                if isinstance(driver, Guarded):
+                    driver.forget(network.id)
 
     def _with_forwarding(self, state: State) -> State:
         if not self._settings.ip_forward:
@@ -63,11 +88,26 @@ class Wiring:
         families = {6 if ":" in obj.subnet else 4 for obj in state if isinstance(obj, Isolate)}
         return state | {Sysctl(name=_FORWARDING[family], value="1") for family in families}
 
-    def sandbox_state(self, plugs: Sequence[Plug], dns_port: int) -> State:
-        """What the drivers want for the sandbox's endpoints, and the way to the name server where there is one."""
+    def publishes(self, network: Network) -> bool:
+        """Whether the other side of the network's driver opens the host ports itself."""
+        return self.driver(network).traits.publishes
+
+    def sandbox_state(
+        self, plugs: Sequence[Plug], dns_port: int, broken: Callable[[Plug, NetpyError], object] | None = None
+    ) -> State:
+        """What the drivers want for the sandbox's endpoints, and the way to the name server where there is one.
+
+        A driver that is missing or fails is `broken`'s to hear of, and its endpoint is left out; without it, it is
+        raised.
+        """
         objects: set[KernelObject] = set()
         for plug in plugs:
-            objects |= self.driver(plug.network).endpoint_state(plug.network, plug.endpoint)
+            try:
+                objects |= self.driver(plug.network).endpoint_state(plug.network, plug.endpoint)
+            except NetpyError as error:
+                if broken is None:
+                    raise
+                broken(plug, error)
         if self.wants_names(plugs):
             objects.add(RedirectDns(port=dns_port, netns=plugs[0].endpoint.sandbox.netns))
         return frozenset(objects)
@@ -79,7 +119,14 @@ class Wiring:
 
     def named(self, plugs: Sequence[Plug]) -> set[str]:
         """The ids of those networks that the name server knows."""
-        return {plug.network.id for plug in plugs if answers_names(plug.network, self.driver(plug.network))}
+        return {plug.network.id for plug in plugs if self.answers_names(plug.network)}
+
+    def answers_names(self, network: Network) -> bool:
+        """Whether the embedded DNS knows this network: user-defined ones of drivers that want it, and are there."""
+        try:
+            return not network.predefined and self.driver(network).traits.names
+        except NetpyError:
+            return False
 
     # ---- plans ---------------------------------------------------------------------------------------------------
 
@@ -105,13 +152,14 @@ class Wiring:
         return diff(self._kernel.observe(frozenset(links | gone)) | intents, after | standing)
 
     def foreign(self, wanted: State) -> None:
-        """Conflict when a bridge of a wanted name exists that is not ours: it would be changed, and later removed."""
-        bridges = {obj.key: obj for obj in wanted if isinstance(obj, Bridge)}
-        for found in self._kernel.observe(frozenset(bridges.values())):
-            if isinstance(found, Bridge) and not found.mark.startswith(f"{self._settings.instance}/"):
+        """Conflict when a link of a wanted name exists that is not ours: it would be changed, and later removed."""
+        links = frozenset(obj for obj in wanted if isinstance(obj, Bridge | Device))
+        for found in self._kernel.observe(links):
+            if isinstance(found, Bridge | Device) and not found.mark.startswith(f"{self._settings.instance}/"):
+                advice = ", or choose another name with com.docker.network.bridge.name"
                 raise Conflict(
-                    f"bridge {found.name} exists and is not one of {self._settings.instance}: "
-                    "remove it, or choose another name with com.docker.network.bridge.name"
+                    f"{found.key.kind} {found.key.name} exists and is not one of {self._settings.instance}: "
+                    f"remove it{advice if isinstance(found, Bridge) else ''}"
                 )
 
     def followups(self, before: State, after: State, plugs: Iterable[Plug]) -> list[Action]:
@@ -159,14 +207,17 @@ class Wiring:
 
     # ---- everything ----------------------------------------------------------------------------------------------
 
-    def drift(self, wanted: State, before: State = frozenset()) -> Plan:
-        """What has to change so that all of `wanted` holds, and nothing else of ours is there."""
+    def drift(self, wanted: State, before: State = frozenset(), spared: Collection[str] = ()) -> Plan:
+        """What has to change so that all of `wanted` holds, and nothing else of ours is there.
+
+        Links with one of the `spared` marks stay: their driver cannot be asked what it wants.
+        """
         target = self._kernel.lower(wanted)
         keys = {obj.key for obj in target}
         old = {obj for obj in self._kernel.lower(before) if obj.key not in keys}
         found = by_key(obj for obj in self._kernel.observe(target | old) if _counts(obj, keys))
         for orphan in self._kernel.owned():
-            if orphan.key not in keys:
+            if orphan.key not in keys and getattr(orphan, "mark", None) not in spared:
                 found.setdefault(orphan.key, orphan)
         return diff(found.values(), target)
 

@@ -202,7 +202,7 @@ def test_one_network_created_by_many_is_created_once(m: Machine):
 
 def test_a_driver_that_does_not_load_harms_no_other(m: Machine):
     class Broken:
-        name, value = "broken", "nowhere:Driver"
+        group, name, value = "netpy.drivers", "broken", "nowhere:Driver"
 
         def load(self):
             raise ImportError("no such module")
