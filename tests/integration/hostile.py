@@ -87,7 +87,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if length and self.command in ("PUT", "POST", "PATCH"):
             self.rfile.read(int(length))
         rule = next((rule for pattern, rule in self.server.rules.items() if re.search(pattern, self.line())), None)
-        reply = self.server.reply(self.path.partition("?")[0])
+        reply = self.server.reply(self.path.partition("?")[0].replace("/library/", "/"))
         (rule or Handler.answer)(self, reply)
 
     def line(self) -> str:
