@@ -24,6 +24,9 @@ from types import FrameType
 
 from engine import listening
 from engine import settings as configuration
+from engine.build.bench import Workshop
+from engine.build.builder import Builder
+from engine.build.cache import Cache
 from engine.containers import Containers, logdrivers
 from engine.containers.files import Defaults as FileDefaults
 from engine.containers.files import Files
@@ -98,8 +101,22 @@ class Daemon:
         closers.callback(self.runtimes.close)
         self.containers = Containers(self._parts())
         closers.callback(self.containers.close)
+        self.builder = self._builder()
         self.watch = Watch(settings.instance, self.controller.mend, self.kernel.disturbed)
         closers.callback(self.watch.close)
+
+    def _builder(self) -> Builder:
+        paths = self._paths
+        return Builder(
+            Workshop(
+                images=self.images,
+                containers=self.containers,
+                cache=Cache(self.store, self.images),
+                upper=lambda container: paths.layer(container) / "upper",
+                keep=self.settings.data_root / "build-mounts",
+                new_id=lambda: secrets.token_hex(32),
+            )
+        )
 
     def _firewall(self) -> netfilter.Backend:
         settings = self.settings

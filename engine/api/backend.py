@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
+from engine.build.builder import Build
+from engine.build.context import Upload
+from engine.build.options import BuildOptions
 from engine.containers.archive import Target
 from engine.containers.committing import CommitRequest
 from engine.events import Events
@@ -181,6 +184,13 @@ class Volumes(Protocol):
     def prune(self, *, everything: bool = False) -> list[str]: ...
 
 
+class Builder(Protocol):
+    """`engine.build.builder.Builder`."""
+
+    def build(self, upload: Upload, options: BuildOptions) -> Build: ...
+    def prune(self) -> Json: ...
+
+
 class Daemon(Protocol):
     """The composition root, as far as the API sees it."""
 
@@ -192,6 +202,8 @@ class Daemon(Protocol):
     def containers(self) -> Containers: ...
     @property
     def images(self) -> Images: ...
+    @property
+    def builder(self) -> Builder: ...
     @property
     def events(self) -> Events: ...
     @property

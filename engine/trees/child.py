@@ -107,3 +107,10 @@ def check(child: Child, doing: str) -> None:
     report = child.report()
     if isinstance(report, Failure):
         raise KernelError(f"{doing}: {report.text}")
+
+
+def carry_out(order: Json, *, descriptors: tuple[int, ...] = ()) -> Failure | None:
+    """Have an order carried out that neither takes nor gives a stream through us; what went wrong, if anything."""
+    with working(order, descriptors=descriptors) as child:
+        report = child.report()
+        return report if isinstance(report, Failure) else None

@@ -7,7 +7,7 @@ mode and owner, missing ones above the destination are made, and whatever is in 
 goes.
 """
 
-# ruff: noqa: PTH101, PTH102, PTH103, PTH106, PTH107, PTH108, PTH110, PTH112, PTH115, PTH122, PTH208, PTH211
+# ruff: noqa: PTH101, PTH102, PTH108, PTH112, PTH211
 # Plain os functions: they take descriptors, and there are several calls per file.
 from __future__ import annotations
 
@@ -131,12 +131,6 @@ def plant(order: Mapping[str, Any]) -> None:
             planter.plant(source, name, order["destination"], into=order["into"])
         finally:
             os.close(source)
-
-
-def make_directory(order: Mapping[str, Any]) -> None:
-    """Make the directory `path` and those above it, as WORKDIR does, owned by root."""
-    place = os.path.realpath(order["path"])
-    os.makedirs(place, 0o755, exist_ok=True)
 
 
 def _is_directory(path: str) -> bool:

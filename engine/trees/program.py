@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from engine.trees import extracting, packing, paths, place
+from engine.trees import extracting, packing, paths, place, planting
 from engine.trees.changes import Comparison
 from engine.trees.compression import Malformed
 from engine.trees.extracting import Options, Refused
@@ -115,6 +115,19 @@ def fill(order: Json) -> None:
     extracting.extract(sys.stdin.buffer, target, options)
 
 
+def plant(order: Json) -> None:
+    """Copy files from the tree whose descriptor is `tree` to `destination` below `root`; see planting.py."""
+    place.enter_directory(order["root"])
+    planting.plant(order)
+
+
+def make_directory(order: Json) -> None:
+    """Make the directory `path` below `root`, and those above it."""
+    place.enter_directory(order["root"])
+    place.surrender()
+    extracting.make_directories(os.path.realpath(paths.absolute(order["path"])), None)
+
+
 def _options(order: Json) -> Options:
     owner = order["owner"]
     return Options(owner=(owner[0], owner[1]) if owner else None, keep_kinds=order["keep_kinds"])
@@ -150,7 +163,7 @@ def _told(failure: OSError) -> str:
 
 
 VERBS: dict[str, Callable[[Json], Json | None]] = {
-    verb.__name__: verb for verb in (layer, changes, status, fetch, export, extract, fill)
+    verb.__name__: verb for verb in (layer, changes, status, fetch, export, extract, fill, plant, make_directory)
 }
 
 if __name__ == "__main__":
