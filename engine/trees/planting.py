@@ -40,6 +40,7 @@ class Planter:
         a file then bears `name`."""
         status = os.fstat(source)
         place = os.path.realpath(destination)
+        self._links.clear()  # hard links are kept within a source: from one to the next, names may be replaced
         if stat.S_ISDIR(status.st_mode):
             self._make_parents(place)
             self._tree(source, place)
