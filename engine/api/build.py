@@ -6,13 +6,12 @@ line, with the exit code of the program that failed. A client that goes away end
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator
 from typing import Any, cast
 
+from engine.api import credentials
 from engine.api.backend import Daemon
-from engine.api.decode import as_object, loads
+from engine.api.decode import loads
 from engine.api.errors import message_of
 from engine.api.reply import Reply, document, documents
 from engine.api.request import Query, Request
@@ -114,7 +113,7 @@ def options_of(request: Request) -> BuildOptions:
         squash=query.flag("squash"),
         quiet=query.flag("q"),
         host_config=_host_config(query),
-        auths=_auths(request.headers.get("x-registry-config", "")),
+        auths=credentials.by_registry(request),
     )
 
 
@@ -170,14 +169,3 @@ def _host_config(query: Query) -> Json:
     if query.text("ulimits").strip() not in ("", "null"):
         found["Ulimits"] = loads(query.text("ulimits").encode())
     return found
-
-
-def _auths(text: str) -> Json:
-    """The credentials in X-Registry-Config, by registry; none without it."""
-    if not text:
-        return {}
-    try:
-        plain = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        return as_object(loads(plain or b"{}"))
-    except (binascii.Error, ValueError):
-        raise InvalidArgument("invalid X-Registry-Config header: base64url of a JSON object is wanted") from None
