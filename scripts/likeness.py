@@ -41,7 +41,7 @@ def differences(wanted: str, found: str, command: Mapping[str, Any]) -> list[str
     masks, drop = command.get("mask", ()), command.get("drop", "")
     documents = _documents(wanted, found)
     if documents:
-        left, right = ([masked(line, masks) for line in sorted(_paths(document))] for document in documents)
+        left, right = (sorted(masked(line, masks) for line in _paths(document)) for document in documents)
     else:
         left, right = masked(wanted, masks).splitlines(), masked(found, masks).splitlines()
     if drop:
