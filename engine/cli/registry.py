@@ -28,6 +28,7 @@ RUNNING = {
     "stats": Entry(_C + "stats:stats", "Display a live stream of container(s) resource usage statistics"),
 }
 IMAGES = {
+    "build": Entry(_C + "build:build", "Build an image from a Dockerfile"),
     "history": Entry(_C + "image:history", "Show the history of an image"),
     "import": Entry(_C + "image:import_", "Import the contents from a tarball to create a filesystem image"),
     "load": Entry(_C + "image:load", "Load an image from a tar archive or STDIN"),
@@ -82,6 +83,14 @@ NETWORK = LazyGroup(
     },
     "Manage networks",
 )
+BUILDER = LazyGroup(
+    "builder",
+    {
+        "build": Entry(_C + "build:build", "Build an image from a Dockerfile"),
+        "prune": Entry(_C + "build:prune", "Remove what builds keep for later ones"),
+    },
+    "Manage builds",
+)
 SYSTEM = LazyGroup(
     "system",
     {
@@ -115,6 +124,7 @@ ROOT = LazyGroup(
         "container": Entry(_C + "registry:CONTAINER", "Manage containers"),
         "image": Entry(_C + "registry:IMAGE", "Manage images"),
         "network": Entry(_C + "registry:NETWORK", "Manage networks"),
+        "builder": Entry(_C + "registry:BUILDER", "Manage builds"),
         "system": Entry(_C + "registry:SYSTEM", "Manage netpy"),
     },
     "Networks, names and published ports for containers",
