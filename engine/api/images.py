@@ -13,6 +13,7 @@ from engine.api.progress import told_within
 from engine.api.reply import Reply, document, documents, empty
 from engine.api.request import Request
 from engine.api.router import Route
+from engine.api.views.images import shown
 from netpy.errors import InvalidArgument, NotFound, Unsupported
 
 
@@ -43,13 +44,14 @@ class Images:
         old = request.query.text("filter")  # before API 1.25: a name, alone
         if old:
             wanted["reference"] = [*wanted.get("reference", []), old]
-        return document(self._daemon.images.summaries(all=request.query.flag("all"), filters=wanted))
+        found = self._daemon.images.summaries(all=request.query.flag("all"), filters=wanted)
+        return document([shown(image, request.version) for image in found])
 
     def inspect(self, request: Request) -> Reply:
         """Equivalent: `docker image inspect`."""
         name = request.params["name"]
         try:
-            return document(self._daemon.images.inspect(name))
+            return document(shown(self._daemon.images.inspect(name), request.version))
         except NotFound as error:
             raise NotFound(f"no such image: {name}: {error}") from error
 

@@ -18,6 +18,8 @@ from netpy.model import Endpoint, Family, Network, PortBinding
 
 NO_SHORT_ID = (1, 45)
 """From this version on, `Aliases` are what was asked for; before, the short id was among them."""
+DNS_NAMES = (1, 44)
+"""From this version on, endpoints tell the names by which the name server knows them."""
 _PROTOCOLS = ("tcp", "udp", "sctp")
 
 
@@ -135,6 +137,7 @@ def endpoint_settings(scene: Scene, attachment: Attachment) -> Json:
     asked = attachment.settings
     named = network is not None and not network.predefined
     priority = attachment.spec.gateway_priority
+    names = (endpoint.spec if endpoint else attachment.spec).names
     return {
         "IPAMConfig": asked.get("IPAMConfig"),
         "Links": asked.get("Links"),
@@ -145,7 +148,7 @@ def endpoint_settings(scene: Scene, attachment: Attachment) -> Json:
         **_addresses(network, endpoint),
         "DriverOpts": asked.get("DriverOpts"),
         **({"GwPriority": priority} if priority else {}),
-        "DNSNames": list((endpoint.spec if endpoint else attachment.spec).names) if named else None,
+        **({"DNSNames": list(names) if named else None} if scene.version >= DNS_NAMES else {}),
     }
 
 
