@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from pathlib import Path
 
@@ -53,16 +54,25 @@ def key(domain: str) -> str:
 
 
 def header(domain: str) -> dict[str, str]:
-    """X-Registry-Auth for a registry; empty without a password for it."""
-    found = lookup(key(domain))
+    """X-Registry-Auth for a registry; empty without a password for it, and, with a warning, when none can be read."""
+    try:
+        found = lookup(key(domain))
+    except CredentialError as error:
+        print(f"WARNING: Error {error}", file=sys.stderr)
+        return {}
     return {"X-Registry-Auth": encoded(found.document)} if found else {}
 
 
 def config_header() -> dict[str, str]:
     """X-Registry-Config: all that is kept, for a build, which may pull from anywhere."""
-    config = _read()
-    servers = [*_section(config, "auths"), *_section(config, "credHelpers")]
-    known = {server: found.document for server in servers if (found := lookup(server))}
+    known: dict[str, Any] = {}
+    try:
+        config = _read()
+        for server in dict.fromkeys([*_section(config, "auths"), *_section(config, "credHelpers")]):
+            if found := lookup(server):
+                known[server] = found.document
+    except CredentialError as error:
+        print(f"WARNING: Error {error}", file=sys.stderr)
     return {"X-Registry-Config": encoded(known)}
 
 

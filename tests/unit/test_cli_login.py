@@ -172,6 +172,13 @@ def test_a_broken_file_is_named(config: Path, text: str) -> None:
     assert str(config) in str(caught.value)
 
 
+def test_a_broken_file_stops_no_pull(daemon: Daemon, config: Path, capsys: Outputs) -> None:
+    config.write_text("{")
+    daemon.routes["POST /images/create"] = Answer(body={"status": "Pulling from x", "id": "1"})
+    assert run(["pull", "r:1/x:1"]) == 0
+    assert f"WARNING: Error loading config file: {config}" in capsys.readouterr().err
+
+
 def test_a_helper_program_keeps_them(daemon: Daemon, config: Path, helper: Path, capsys: Outputs) -> None:
     config.write_text(json.dumps({"credsStore": "none", "credHelpers": {"r": "test"}}))
     assert run(["login", "-u", "alice", "-p", "secret", "r"]) == 0
