@@ -128,6 +128,17 @@ def test_bad_flags_are_refused(file: Path, arguments: list[str]) -> None:
         parse(file, *arguments)
 
 
+def test_registries_come_from_flags_and_file_and_are_reloaded(file: Path) -> None:
+    before = parse(file, "--insecure-registry", "http://r:5000", "--registry-mirror", "https://m")
+    assert (before.insecure_registries, before.registry_mirrors) == (("r:5000",), ("https://m",))
+    file.write_text(json.dumps({"registry-mirrors": ["http://127.0.0.1:5000"]}))
+    after = settings.reloaded(before)
+    assert (after.insecure_registries, after.registry_mirrors) == (("r:5000",), ("http://127.0.0.1:5000",))
+    file.write_text(json.dumps({"registry-mirrors": ["127.0.0.1:5000"]}))
+    with pytest.raises(InvalidArgument, match=r'invalid mirror: "127\.0\.0\.1:5000" is not a valid URI'):
+        settings.reloaded(before)
+
+
 def test_reload_takes_labels_and_log_level_alone(file: Path) -> None:
     before = parse(file, labels=["a=1"], mtu=1400)
     file.write_text(json.dumps({"labels": ["a=2"], "log-level": "debug", "mtu": 1300}))
