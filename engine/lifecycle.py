@@ -116,8 +116,6 @@ def refusal(status: Status, event: Event, container_id: str) -> str:
             return f"Container {container_id} is already paused"
         case "unpause":
             return f"Container {container_id} is not paused"
-        case "kill":
-            return f"Cannot kill container: {container_id}: Container {container_id} is not running"
         case "remove" | "force-remove":
             return _refused_removal(status, container_id)
         case "exec" | "attach" if status == "paused":

@@ -16,7 +16,7 @@ from engine.api.hangup import OnHangup
 from engine.api.reply import Pieces, Reply, document, documents
 from engine.api.request import Request
 from engine.api.router import Route
-from engine.model import Json
+from engine.model import NEVER, Json
 from engine.streams import Frame, encode
 from netpy.errors import InvalidArgument, NotFound
 
@@ -99,7 +99,7 @@ class Streams:
         if request.query.flag("stream", default=True):
             return documents(self._samples(id, gone), on_hangup=lambda stopping: gone.set())
         first = self._daemon.containers.stats(id)
-        if request.query.flag("one-shot"):
+        if request.query.flag("one-shot") or first["read"] == NEVER:
             return document(_since(first, None))
         gone.wait(_PERIOD)  # a rate needs two points
         return document(_since(self._daemon.containers.stats(id), first))

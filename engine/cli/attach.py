@@ -129,8 +129,8 @@ def attach(call: Call) -> int | None:
 
 def _check_running(state: dict[str, Any]) -> None:
     if not state["Running"]:
-        raise CommandError("cannot attach to a stopped container, start it first")
+        raise CommandError("You cannot attach to a stopped container, start it first")
     if state["Paused"]:
-        raise CommandError("cannot attach to a paused container, unpause it first")
+        raise CommandError("You cannot attach to a paused container, unpause it first")
     if state["Restarting"]:
-        raise CommandError("cannot attach to a restarting container, wait until it is running")
+        raise CommandError("You cannot attach to a restarting container, wait until it is running")

@@ -52,7 +52,7 @@ def execute(call: Call) -> int | None:
         return _converse(call, identifier, body, keys)
     except ApiError as error:
         code = start_failure(str(error))
-        known = code in (NOT_FOUND, NOT_EXECUTABLE)
+        known = code in (NOT_FOUND, NOT_EXECUTABLE) and not body["Detach"]
         raise CommandError(f"Error response from daemon: {error}", code if known else 1) from error
 
 

@@ -20,7 +20,7 @@ from engine.client import ApiError, Client, ClientError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TextIO
 
 _PULLS = ("always", "missing", "never")
 _ARGUMENTS = "IMAGE [COMMAND] [ARG...]"
@@ -100,14 +100,29 @@ def _created(call: Call, body: dict[str, Any]) -> str:
     cid_file = call.options.text("cidfile")
     if cid_file and os.access(cid_file, os.F_OK):
         raise ValueError(f"container ID file found, make sure the other container isn't running or delete {cid_file}")
-    answer = _create_with_image(call, body)
+    with ExitStack() as stack:
+        # Before the container: nobody shall have one whose id went nowhere.
+        file = stack.enter_context(_opened(cid_file)) if cid_file else None
+        try:
+            answer = _create_with_image(call, body)
+        except BaseException:
+            if file:
+                os.unlink(cid_file)  # noqa: PTH108 - pathlib costs every run milliseconds
+            raise
+        identifier = str(answer["Id"])
+        if file:
+            file.write(identifier)
     for warning in entries(answer, "Warnings"):
         print(f"WARNING: {warning}", file=sys.stderr)
-    identifier = str(answer["Id"])
-    if cid_file:
-        with open(cid_file, "w") as stream:
-            stream.write(identifier)
     return identifier
+
+
+def _opened(cid_file: str) -> TextIO:
+    try:
+        return open(cid_file, "w")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ValueError(f"failed to create the container ID file: open {cid_file}: {reason}") from error
 
 
 def _create_with_image(call: Call, body: dict[str, Any]) -> dict[str, Any]:

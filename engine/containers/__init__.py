@@ -19,7 +19,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from engine.containers import archive, committing, creation, links, plugging, pruning, running, streaming, updating
+from engine.containers import (
+    archive,
+    committing,
+    creation,
+    links,
+    naming,
+    plugging,
+    pruning,
+    running,
+    streaming,
+    updating,
+)
 from engine.containers.committing import CommitRequest
 from engine.containers.creation import Request
 from engine.containers.ending import Endings
@@ -37,7 +48,7 @@ from engine.containers.waiting import Condition, Waiter
 from engine.model import Container, Json
 from engine.streams import Frame, Session
 from netpy import render
-from netpy.errors import InvalidArgument, NetpyError, NotFound
+from netpy.errors import Conflict, InvalidArgument, NetpyError, NotFound
 from netpy.model import Endpoint
 
 
@@ -123,7 +134,11 @@ class Containers:
 
     def kill(self, ref: str, signal: str = "KILL") -> None:
         """Send a signal, by name or number."""
-        self._endings.kill(self._records.find(ref), signal)
+        entry = self._records.find(ref)
+        try:
+            self._endings.kill(entry, signal)
+        except Conflict as error:
+            raise Conflict(f"Cannot kill container: {ref}: {error}") from error
 
     def pause(self, ref: str) -> None:
         """Freeze it."""
@@ -146,10 +161,13 @@ class Containers:
             raise InvalidArgument("Neither old nor new names may be empty")
         with entry.lock:
             old = entry.container.name
-            name = creation.naming.check(new)
+            name = new.removeprefix("/")
             if name == old:
                 raise InvalidArgument("Renaming a container with the same name as its current name")
-            plugging.rename(self._parts, entry, name)
+            try:
+                plugging.rename(self._parts, entry, naming.check(name, shown=f"/{name}"))
+            except (Conflict, InvalidArgument) as error:
+                raise type(error)(f"Error when allocating new name: {error}") from error
             announce(self._parts, entry.container, "rename", oldName=f"/{old}")
 
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:

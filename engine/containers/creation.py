@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from engine.containers import health, logdrivers, merging, mounts, naming, networking, ports, wiring
 from engine.containers.documents import console_size, table
+from engine.containers.ending import signal_number
 from engine.containers.files import host_name
 from engine.containers.parts import Parts, announce
 from engine.containers.records import Entry
@@ -65,6 +66,8 @@ def draft(parts: Parts, request: Request) -> tuple[Container, list[str]]:
         raise InvalidArgument("no image specified")
     image = parts.images.resolve(image_name)
     health.validate(request.config)
+    if request.config.get("StopSignal"):
+        signal_number(request.config["StopSignal"])
     host_config = merging.host_config(request.host_config, parts.host.defaults)
     parts.runtimes(host_config["Runtime"])
     warnings = networking.check_options(request.config, host_config)

@@ -32,11 +32,14 @@ stonebraker swirles tesla thompson torvalds turing volta wiles wing wozniak wrig
 """)
 
 
-def check(name: str) -> str:
-    """The name without its leading slash. InvalidArgument, in Docker's words, where it is not one."""
+def check(name: str, *, shown: str = "") -> str:
+    """The name without its leading slash. InvalidArgument, in Docker's words, where it is not one.
+
+    `shown` is how the complaint is to write it, where not bare.
+    """
     bare = name.removeprefix("/")
     if not _VALID.fullmatch(bare):
-        raise InvalidArgument(f"Invalid container name ({bare}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        raise InvalidArgument(f"Invalid container name ({shown or bare}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     return bare
 
 

@@ -45,7 +45,7 @@ def moment(text: str, now: datetime) -> datetime:
             return datetime.fromtimestamp(float(text), UTC)
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidArgument(f"failed to parse value as time or duration: {text!r}") from None
+        raise InvalidArgument(f'failed to parse value as time or duration: "{text}"') from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 

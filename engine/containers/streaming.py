@@ -15,7 +15,7 @@ from engine.model import Container, Json
 from engine.runtime import cgroups, journal, logs
 from engine.runtime.conmon import Sink
 from engine.runtime.rotation import Log
-from engine.runtime.stats import Subject, sample
+from engine.runtime.stats import Subject, idle, sample
 from engine.streams import STDERR, STDOUT, Frame, Session
 from netpy.errors import InvalidArgument, KernelError, Unsupported
 
@@ -133,7 +133,7 @@ def top(parts: Parts, entry: Entry, ps_arguments: str) -> Json:
     except FileNotFoundError:
         raise Unsupported("the program ps is missing: install the package procps") from None
     if done.returncode != 0:
-        raise InvalidArgument(f"error running ps: {done.stderr.strip() or done.returncode}")
+        raise KernelError(done.stderr.partition("\n")[0] or f"ps: exit status {done.returncode}")
     document = processes(done.stdout, inside)
     announce(parts, entry.container, "top")
     return document
@@ -142,6 +142,8 @@ def top(parts: Parts, entry: Entry, ps_arguments: str) -> Json:
 def statistics(parts: Parts, entry: Entry) -> Json:
     """How much it uses just now; zeros when it does not run."""
     container = entry.container
+    if not container.state.running:
+        return idle(container.id, container.name)
     subject = Subject(
         id=container.id,
         name=f"/{container.name}",

@@ -154,8 +154,9 @@ def _console_size(host_config: Json) -> tuple[int, int]:
 
 
 def _user(user: User) -> Json:
-    found: Json = {"uid": user.uid, "gid": user.gid}
-    return found | ({"additionalGids": list(user.groups)} if user.groups else {})
+    # The first group is among the supplementary ones too: else a process could drop it, and with it what the group
+    # is refused (CVE-2022-36109).
+    return {"uid": user.uid, "gid": user.gid, "additionalGids": list(dict.fromkeys([user.gid, *user.groups]))}
 
 
 def _arguments(request: SpecRequest) -> list[str]:

@@ -56,6 +56,23 @@ def sample(subject: Subject, previous: Json | None = None) -> Json:
     return document
 
 
+def idle(id: str, name: str) -> Json:
+    """Docker's document of a container that does not run: nothing was read, and nothing is used."""
+    return {
+        "read": NEVER,
+        "preread": NEVER,
+        "pids_stats": {},
+        "blkio_stats": dict.fromkeys(("io_service_bytes_recursive", *_OTHER_IO)),
+        "num_procs": 0,
+        "storage_stats": {},
+        "cpu_stats": _NO_CPU,
+        "precpu_stats": _NO_CPU,
+        "memory_stats": {},
+        "name": "/" + name.lstrip("/"),
+        "id": id,
+    }
+
+
 _NO_CPU: Json = {
     "cpu_usage": {"total_usage": 0, "usage_in_kernelmode": 0, "usage_in_usermode": 0},
     "throttling_data": {"periods": 0, "throttled_periods": 0, "throttled_time": 0},

@@ -88,10 +88,7 @@ class PretendedExec:
 
 
 class PretendedRuntime:
-    """Obeys `engine.containers.parts.Runtime`.
-
-    `refuse` makes the next create fail; `deaf` ignores all but SIGKILL; with `ends_at_once` no exec takes any time.
-    """
+    """As `Runtime`. `refuse` fails the next create, `deaf` ignores all but SIGKILL, `ends_at_once` is about execs."""
 
     def __init__(self) -> None:
         self.processes: dict[str, Pretended] = {}
@@ -266,10 +263,8 @@ class Agenda:
         return [delay for delay, _ in self._due.values()]
 
     def begin(self) -> None:
-        """The time of all that is due has come; it runs beside the caller."""
-        due, self._due = self._due, {}
-        for _, work in due.values():
-            threading.Thread(target=work, daemon=True).start()
+        """As `elapse`, without waiting for what it does."""
+        threading.Thread(target=self.elapse, daemon=True).start()
 
     def elapse(self) -> list[float]:
         """The time of all that is due has come; gives the delays, in seconds, that it was due after."""

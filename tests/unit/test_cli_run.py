@@ -167,7 +167,7 @@ def test_attach_needs_a_running_container(daemon: Daemon, capsys: Outputs) -> No
     stopped = CONTAINER | {"State": {"Running": False, "Paused": False, "Restarting": False}}
     daemon.routes["GET /containers/web/json"] = Answer(body=stopped)
     assert run(["attach", "web"]) == 1
-    assert capsys.readouterr().err == "cannot attach to a stopped container, start it first\n"
+    assert capsys.readouterr().err == "You cannot attach to a stopped container, start it first\n"
 
 
 def test_logs(daemon: Daemon, capsys: Outputs) -> None:

@@ -63,7 +63,7 @@ def test_every_pair_is_allowed_or_refused_with_words(status: Status, event: life
             f"You cannot remove a paused container {ID}. Unpause and then stop the container before attempting "
             "removal or force remove",
         ),
-        ("exited", "kill", f"Cannot kill container: {ID}: Container {ID} is not running"),
+        ("exited", "kill", f"Container {ID} is not running"),
         ("dead", "start", "container is marked as dead and cannot be started"),
         ("removing", "start", "container is marked for removal and cannot be started"),
     ],

@@ -61,7 +61,7 @@ def test_the_plain_container() -> None:
     assert process["args"] == ["sh", "-c", "true"]
     assert process["cwd"] == "/"
     assert process["env"] == [PATH, f"HOSTNAME={ID[:12]}", "HOME=/root"]
-    assert process["user"] == {"uid": 0, "gid": 0}
+    assert process["user"] == {"uid": 0, "gid": 0, "additionalGids": [0]}
     assert set(process["capabilities"]) == {"bounding", "effective", "permitted"}
     assert plain["hostname"] == ID[:12]
     assert plain["root"] == {"path": "/r", "readonly": False}
@@ -333,7 +333,7 @@ def test_an_exec_inherits_from_its_container() -> None:
         ExecRequest(options=asked, container=container, host_config={}, hostname="web", user=user, console=(3, 4))
     )
     assert process["cwd"] == "/work"
-    assert process["user"] == {"uid": 5, "gid": 6, "additionalGids": [7]}
+    assert process["user"] == {"uid": 5, "gid": 6, "additionalGids": [6, 7]}
     assert process["env"] == [PATH, "HOSTNAME=web", "TERM=xterm", "A=1", "B=2", "HOME=/h"]
     assert process["consoleSize"] == {"height": 3, "width": 4}
 
