@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.images import archive, documents, filters, layout, manifests, records, references, removal
+from engine.images import archive, documents, filters, layout, lineage, manifests, records, references, removal
 from engine.images.changes import apply
 from engine.images.commit import Commit, commit
 from engine.images.exchange import Exchange
@@ -111,9 +111,9 @@ class Images:
     def summaries(self, *, all: bool = False, filters: Filters | None = None) -> list[Json]:
         """The body of GET /images/json, newest first. Equivalent: `docker images`.
 
-        Every image is listed by default, since none is an intermediate one here; `all` is accepted for that reason.
+        Without `all`, images that are there only because others were made from them are left out.
         """
-        return [documents.summary(image) for image in self._select(filters or {})]
+        return [documents.summary(image) for image in self._select(filters or {}, everything=all)]
 
     def layers(self, image_id: str) -> list[Path]:
         """The image's overlay lower directories, the topmost first. NotFound when there is no such image.
@@ -235,18 +235,25 @@ class Images:
         `used_by` gives the ids of the containers made from an image, `running` tells which of them run. Conflict says
         what keeps the image. An image that is removed by force while stopped containers need it loses its names and
         is no longer listed, but its layers stay for them until the next removal or prune after they have gone.
-        `noprune` is accepted: there are no parents to prune.
+        With it go, unless `noprune`, the images without names that it was made from and nobody needs.
         """
         with self._holdings.lock:
             image = self.resolve(ref)
             uses = [Use(id, running(id)) for id in used_by(image.id)]
+            needed = image.id in lineage.parents(self._index.images())
             if _is_id(image, ref):
-                wanted = removal.by_id(image, force=force, uses=uses)
+                wanted = removal.by_id(image, force=force, uses=uses, needed=needed)
             else:
                 name = references.parse(ref).tagged()
                 name = name.pinned(name.digest) if name.digest else name
                 wanted = removal.by_name(image, ref, name, force=force, uses=uses)
+                wanted = replace(wanted, image=wanted.image and not needed)
+            alone = noprune or bool(uses) or not wanted.image
+            ancestors = [] if alone else lineage.unneeded(image, self._index.images(), used_by)
             done, graves = self._holdings.retire(image, wanted, keep=bool(uses))
+            for ancestor in ancestors:
+                rows, dead = self._holdings.retire(ancestor, Removal(names=(), image=True), keep=False)
+                done, graves = done + rows, graves + dead
             graves += self._holdings.sweep(used_by)
         self._layers.dispose(graves)
         return done
@@ -262,10 +269,13 @@ class Images:
             before = self._holdings.disk_usage()
             for image in self._prunable(filters or {}):
                 if not used_by(image.id):
-                    wanted = Removal(names=image.references, image=True)
-                    rows, dead = self._holdings.retire(image, wanted, keep=False)
-                    done += rows
-                    graves += dead
+                    needed = image.id in lineage.parents(self._index.images())
+                    ancestors = [] if needed else lineage.unneeded(image, self._index.images(), used_by)
+                    for each in (image, *ancestors):
+                        wanted = Removal(names=each.references, image=not needed)
+                        rows, dead = self._holdings.retire(each, wanted, keep=False)
+                        done += rows
+                        graves += dead
             graves += self._holdings.sweep(used_by)
             reclaimed = before - self._holdings.disk_usage()
         self._layers.dispose(graves)
@@ -285,18 +295,26 @@ class Images:
             raise NotFound(f"No such image: {shown}")
         return found[0]
 
-    def _select(self, wanted: Filters) -> list[ImageRecord]:
+    def _select(self, wanted: Filters, *, everything: bool) -> list[ImageRecord]:
         filters.check(wanted, filters.LISTING)
         dangling = filters.dangling(wanted, None)
         patterns = wanted.get("reference", ())
-        shown = [filters.matching_references(image, patterns) for image in self._present(wanted)]
+        parents = lineage.parents(self._index.images())
+        present = [
+            image
+            for image in self._present(wanted)
+            if (everything and not dangling) or not lineage.is_intermediate(image, parents)
+        ]
+        shown = [filters.matching_references(image, patterns) for image in present]
         found = [image for image in shown if image and dangling in (None, not image.references)]
         return sorted(found, key=lambda image: documents.instant(image.created), reverse=True)
 
     def _prunable(self, wanted: Filters) -> list[ImageRecord]:
         filters.check(wanted, filters.PRUNING)
         dangling = filters.dangling(wanted, True)
-        return [image for image in self._present(wanted) if not dangling or not image.references]
+        parents = lineage.parents(self._index.images())
+        tops = [image for image in self._present(wanted) if not lineage.is_intermediate(image, parents)]
+        return [image for image in tops if not dangling or not image.references]
 
     def _present(self, wanted: Filters) -> list[ImageRecord]:
         """The images that are not deleted and that pass the filters on labels and times."""

@@ -48,8 +48,10 @@ def by_name(image: ImageRecord, text: str, name: Reference, *, force: bool, uses
     return Removal(names=tuple(gone), image=last and not blocked)
 
 
-def by_id(image: ImageRecord, *, force: bool, uses: Sequence[Use]) -> Removal:
-    """The removal of an image with all its names. Conflict says what keeps it."""
+def by_id(image: ImageRecord, *, force: bool, uses: Sequence[Use], needed: bool = False) -> Removal:
+    """The removal of an image with all its names; `needed` by images made from it. Conflict says what keeps it."""
+    if needed:
+        raise _refusal(image, "cannot be forced", "image has dependent child images")
     running = next((use.container for use in uses if use.running), "")
     if running:
         raise _refusal(image, "cannot be forced", f"image is being used by running container {short(running)}")
