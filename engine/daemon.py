@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
@@ -159,10 +159,7 @@ class Daemon:
         facts = host.facts(hierarchy)
         records = Records(self.store)
 
-        def users(volume: str) -> list[str]:
-            return [e.id for e in records.entries() if any(p.get("Name") == volume for p in e.container.mounts)]
-
-        volumes = Volumes(settings.data_root / "volumes", self.store, now, users)
+        volumes = Volumes(settings.data_root / "volumes", self.store, now, records.mounting, self._tell_of_volume)
         files = Files(
             paths.home,
             FileDefaults(
@@ -264,6 +261,9 @@ class Daemon:
             self.nameserver.disconnect()
         else:
             self.nameserver.shutdown()
+
+    def _tell_of_volume(self, action: str, name: str, attributes: Mapping[str, str]) -> None:
+        self.events.publish("volume", action, name, attributes)
 
     def _host_gateways(self) -> Sequence[str]:
         """What host-gateway stands for: the addresses of the default bridge, unless told otherwise."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Any
 
 from engine.api.views.status import moment
 from engine.model import NEVER, Container
@@ -22,6 +24,7 @@ _CONTAINER_KEYS = frozenset(
     | {"publish", "since", "status", "volume"}
 )
 _NETWORK_KEYS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
+_VOLUME_KEYS = frozenset({"dangling", "driver", "label", "name"})
 PRUNE_KEYS = frozenset({"until", "label", "label!"})
 _STATUSES = frozenset({"created", "running", "paused", "restarting", "removing", "exited", "dead"})
 _VERDICTS = frozenset({"none", "starting", "healthy", "unhealthy"})
@@ -108,6 +111,29 @@ def network_filter(filters: Filters, in_use: Callable[[Network], bool]) -> Calla
         return has_labels(spec.labels, filters.get("label", ()))
 
     return passes
+
+
+def volume_filter(filters: Filters, used: AbstractSet[str]) -> Callable[[Mapping[str, Any]], bool]:
+    """A predicate for the volumes list. `used` are the names of those that containers mount."""
+    check(filters, _VOLUME_KEYS)
+    dangling = [_truth(value, "dangling") for value in filters.get("dangling", ())]
+
+    def passes(volume: Mapping[str, Any]) -> bool:
+        name = str(volume["Name"])
+        if any((name not in used) != wanted for wanted in dangling):
+            return False
+        if filters.get("driver") and volume["Driver"] not in filters["driver"]:
+            return False
+        if filters.get("name") and not matches_pattern(filters["name"], name):
+            return False
+        return has_labels(volume.get("Labels") or {}, filters.get("label", ()))
+
+    return passes
+
+
+def truth(filters: Filters, name: str) -> bool:
+    """What a filter that is true or false says; false when it is absent."""
+    return any(_truth(value, name) for value in filters.get(name, ()))
 
 
 def prune_filter(filters: Filters, now: float) -> Callable[[str, Mapping[str, str]], bool]:

@@ -144,6 +144,8 @@ def _made(parts: Parts, point: Json) -> Json:
     """The mount point with its volume made; one without a name gets a new id for a name."""
     if point["Type"] != "volume":
         return point
-    name = point["Name"] or parts.new_id()
-    parts.volumes.create(name, labels=None if point["Name"] else {ANONYMOUS: ""})
-    return point | {"Name": name, "Source": str(parts.volumes.path(name))}
+    name, wanted = point["Name"] or parts.new_id(), table(point, "Create")
+    labels = wanted.get("Labels") if point["Name"] else table(wanted, "Labels") | {ANONYMOUS: ""}
+    parts.volumes.create(name, driver=wanted.get("Driver") or "", labels=labels, options=wanted.get("Options"))
+    shown = {key: value for key, value in point.items() if key != "Create"}
+    return shown | {"Name": name, "Source": str(parts.volumes.path(name))}

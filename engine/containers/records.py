@@ -75,6 +75,10 @@ class Records:
         with self._lock:
             return list(self._entries.values())
 
+    def mounting(self, volume: str) -> list[str]:
+        """The ids of containers, running or not, that mount a volume."""
+        return [e.id for e in self.entries() if any(p.get("Name") == volume for p in e.container.mounts)]
+
     def exists(self, entry: Entry) -> bool:
         """Whether the container has not been removed meanwhile."""
         with self._lock:

@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from engine import lifecycle
-from engine.containers import creation, removal, running
+from engine.containers import creation, removal, running, sources
 from engine.containers.ending import Endings
 from engine.containers.parts import Parts
 from engine.containers.probing import healthy_start
@@ -112,6 +112,7 @@ class Recovery:
         running.watch(self.parts, entry, self.endings.exited)
         if entry.container.state.status == "running":
             self.endings.hooks.on_running(entry)
+        sources.adopt(self.parts, container)
 
     def _undo_start(self, entry: Entry) -> None:
         release(self.parts, entry.container)

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from typing import cast
 
+from engine.containers import sources
 from engine.containers.parts import Parts
 from engine.model import Container
 from netpy.errors import NetpyError
@@ -36,6 +37,7 @@ def release(parts: Parts, container: Container) -> list[str]:
         ("letting go of its network namespace", lambda: parts.kernel.delete_netns(str(paths.netns(identity)))),
         ("detaching its networks", lambda: parts.controller.detach(identity)),
         ("unmounting its file system", lambda: parts.mounter.unmount(paths.rootfs(identity))),
+        ("letting go of its volumes", lambda: sources.release(parts, container)),
         ("settling its log", lambda: parts.rotation.settle(identity)),
         ("removing its bundle", lambda: shutil.rmtree(paths.bundle(identity), ignore_errors=True)),
     )

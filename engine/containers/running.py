@@ -11,28 +11,25 @@ A record of what is begun is written before anything is done, so that a daemon w
 from __future__ import annotations
 
 import json
-import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from engine import lifecycle
-from engine.containers import links, streaming, wiring
+from engine.containers import links, sources, streaming, wiring
 from engine.containers.documents import items
 from engine.containers.parts import Parts, Process, announce
 from engine.containers.probing import healthy_start
 from engine.containers.records import Entry, require
 from engine.containers.release import STARTING, release, with_phase
-from engine.containers.volumes import inside
-from engine.model import Container, Json
-from engine.oci.mounts import Mount
+from engine.model import Container
 from engine.oci.spec import SpecRequest, oci_spec
 from engine.runtime import accounts, host
 from engine.runtime.cgroups import container_path
-from netpy.errors import InvalidArgument, NetpyError
+from netpy.errors import NetpyError
 from netpy.model import Endpoint
 
 T = TypeVar("T")
@@ -202,52 +199,11 @@ def _request(parts: Parts, container: Container, rootfs: Path) -> SpecRequest:
         domainname=config.get("Domainname") or "",
         netns=netns,
         namespaces=namespaces,
-        mounts=tuple(_mounts(parts, container, rootfs)),
+        mounts=tuple(sources.prepared(parts, container, rootfs)),
         devices=host.devices(host_config),
         user=accounts.resolve(rootfs, config.get("User") or "", tuple(items(host_config, "GroupAdd"))),
         facts=parts.host.facts,
     )
-
-
-def _mounts(parts: Parts, container: Container, rootfs: Path) -> list[Mount]:
-    """The three files of ours, then volumes and binds, which may lie over them."""
-    owner = wiring.target_of(parts, container)
-    found = [
-        Mount(source=str(path), destination=place)
-        for place, path in parts.files.paths(owner.id if owner else container.id).items()
-    ]
-    if owner is None:
-        _touch(parts.files.paths(container.id).values())
-    for point in container.mounts:
-        found.append(_prepared(parts, point, rootfs))
-    return found
-
-
-def _prepared(parts: Parts, point: Json, rootfs: Path) -> Mount:
-    """A mount whose source exists: a volume filled from the image, a missing directory for `-v` made."""
-    destination, modes = point["Destination"], point["Mode"].split(",")
-    if point["Type"] == "volume":
-        parts.volumes.create(point["Name"])
-        if "nocopy" not in modes:
-            parts.volumes.populate(point["Name"], inside(rootfs, destination))
-    elif not Path(point["Source"]).exists():
-        if point.get("Required"):
-            raise InvalidArgument(
-                f'invalid mount config for type "bind": bind source path does not exist: {point["Source"]}'
-            )
-        Path(point["Source"]).mkdir(parents=True, exist_ok=True)
-    return Mount(
-        source=point["Source"],
-        destination=destination,
-        read_only=not point["RW"],
-        propagation=point["Propagation"] or "rprivate",
-    )
-
-
-def _touch(paths: Iterable[Path]) -> None:
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
 
 
 def aside(work: Callable[[], T]) -> Future[T]:

@@ -1,37 +1,61 @@
 """Volumes: directories that outlive containers. Driver `local` alone: `<root>/<name>/_data`.
 
-A volume that is empty when it is first mounted gets what the image has at that place, owners and modes included.
-Does I/O: directories, records in the database.
+A volume that is empty when it is first mounted gets what the image has at that place, owners and modes included. One
+with options is a file system of its own: mounted with its first user, unmounted with the last. Who uses it now is
+known in memory; a daemon that takes over hears of it again from each container that runs.
+
+Does I/O: directories, mounts, records in the database.
 """
 
 from __future__ import annotations
 
-import re
+import os
 import shutil
+import socket
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from engine.containers import volumeoptions
+from engine.containers.documents import table
+from engine.containers.volumeoptions import Mounting
 from engine.model import Json
-from netpy.errors import Conflict, InvalidArgument, KernelError, NotFound
+from engine.runtime import filesystems
+from netpy.errors import Conflict, KernelError, NotFound
 from netpy.store import Store
 
 KIND = "volume"
-_VALID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 ANONYMOUS = "com.docker.volume.anonymous"
 UsedBy = Callable[[str], list[str]]
+Publish = Callable[[str, str, Mapping[str, str]], object]
+"""Tells of an action on a volume: the action, the name, more attributes."""
+
+
+def _tell_nobody(action: str, name: str, attributes: Mapping[str, str]) -> None:
+    """For those to whom events mean nothing."""
 
 
 class Volumes:
     """All volumes. `now` gives RFC 3339 text, `used_by` the ids of containers that mount a volume."""
 
-    def __init__(self, root: Path, store: Store, now: Callable[[], str], used_by: UsedBy) -> None:
+    def __init__(
+        self, root: Path, store: Store, now: Callable[[], str], used_by: UsedBy, publish: Publish = _tell_nobody
+    ) -> None:
         self._root = root
         self._store = store
         self._now = now
         self._used_by = used_by
-        self._lock = threading.Lock()
+        self._publish = publish
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.RLock] = {}
+        self._users: dict[str, set[str]] = {}
+
+    def tell(self, action: str, name: str, attributes: Mapping[str, str] | None = None) -> None:
+        """Publish an event of a volume."""
+        self._publish(action, name, {**(attributes or {}), "driver": "local"})
 
     def create(
         self,
@@ -44,20 +68,14 @@ class Volumes:
         """Docker's document of the volume, which is made unless it exists. Equivalent: `docker volume create`."""
         if driver not in ("", "local"):
             raise NotFound(f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found')
-        if options:
-            raise InvalidArgument(
-                f"create {name}: invalid option: {next(iter(options))!r}: driver local takes none here"
-            )
-        if not _VALID.fullmatch(name):
-            raise InvalidArgument(
-                f'create {name}: "{name}" includes invalid characters for a local volume name, only '
-                '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
-            )
-        with self._lock:
+        volumeoptions.check_name(name)
+        with self._locked(name):
             known = self._store.get(KIND, name)
             if known is None:
-                known = self._record(name, labels or {})
+                volumeoptions.check_options(name, options or {})
+                known = self._record(name, labels, options)
                 self._store.put(KIND, name, known)
+                self.tell("create", name)
             self.path(name).mkdir(parents=True, exist_ok=True, mode=0o755)
         return known
 
@@ -78,33 +96,64 @@ class Volumes:
 
     def remove(self, name: str, *, force: bool = False) -> None:
         """Remove a volume and its files. Conflict while a container, running or not, mounts it."""
-        users = self._used_by(name)
-        if users:
-            raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
-        with self._lock:
+        with self._locked(name):
+            users = self._used_by(name)
+            if users:
+                raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
             if self._store.get(KIND, name) is None:
                 if force:
                     return
                 raise NotFound(f"get {name}: no such volume")
+            filesystems.unmount(self.path(name))
             if self.path(name).parent.exists():
                 shutil.rmtree(self.path(name).parent)
             self._store.delete(KIND, name)
+            self.tell("destroy", name)
+        with self._guard:
+            self._locks.pop(name, None)
 
-    def prune(self, *, everything: bool = False) -> list[str]:
-        """Remove what no container mounts: anonymous volumes, or all. Returns the names."""
+    def prune(self, chosen: Callable[[Json], bool]) -> list[str]:
+        """Remove those of the `chosen` that no container mounts. Returns the names."""
         removed: list[str] = []
         for document in self.all():
-            anonymous = ANONYMOUS in (document.get("Labels") or {})
-            if (everything or anonymous) and not self._used_by(document["Name"]):
-                self.remove(document["Name"], force=True)
+            if chosen(document) and not self._used_by(document["Name"]):
+                try:
+                    self.remove(document["Name"], force=True)
+                except Conflict:
+                    continue  # a container has been made with it meanwhile
                 removed.append(document["Name"])
         return removed
+
+    def mount(self, name: str, container: str) -> None:
+        """The container uses it from now on. Idempotent. KernelError in Docker's words when it cannot be mounted."""
+        wanted = volumeoptions.mounting(table(self.get(name), "Options"))
+        with self._locked(name):
+            if wanted and not filesystems.is_mounted(self.path(name)):
+                _mount(wanted, self.path(name))
+            self._users.setdefault(name, set()).add(container)
+
+    def unmount(self, name: str, container: str) -> None:
+        """The container uses it no longer. Idempotent."""
+        with self._locked(name):
+            users = self._users.get(name, set())
+            known = container in users
+            users.discard(container)
+            if not users:
+                self._users.pop(name, None)
+                document = self._store.get(KIND, name)
+                if document and table(document, "Options").get("type"):
+                    filesystems.unmount(self.path(name))
+        if known:
+            self.tell("unmount", name, {"container": container})
 
     def populate(self, name: str, source: Path) -> None:
         """Copy the image's files into a volume that is still empty. Equivalent: `cp -a SOURCE/. VOLUME`."""
         target = self.path(name)
-        with self._lock:
-            if any(target.iterdir()) or not source.is_dir():
+        with self._locked(name):
+            if not source.is_dir() or any(target.iterdir()):
+                return
+            if not any(source.iterdir()):
+                _make_alike(source, target)
                 return
             done = subprocess.run(
                 ["cp", "-a", "--", f"{source}/.", str(target)], capture_output=True, text=True, check=False
@@ -112,16 +161,55 @@ class Volumes:
         if done.returncode != 0:
             raise KernelError(f"failed to copy image content into volume {name}: {done.stderr.strip()}")
 
-    def _record(self, name: str, labels: Mapping[str, str]) -> Json:
+    @contextmanager
+    def _locked(self, name: str) -> Generator[None]:
+        with self._guard:
+            lock = self._locks.setdefault(name, threading.RLock())
+        with lock:
+            yield
+
+    def _record(self, name: str, labels: Mapping[str, str] | None, options: Mapping[str, str] | None) -> Json:
         return {
-            "CreatedAt": self._now(),
+            "CreatedAt": f"{self._now()[:19]}Z",
             "Driver": "local",
-            "Labels": dict(labels) or None,
+            "Labels": None if labels is None else dict(labels),
             "Mountpoint": str(self.path(name)),
             "Name": name,
-            "Options": None,
+            "Options": None if options is None else dict(options),
             "Scope": "local",
         }
+
+
+def _make_alike(source: Path, target: Path) -> None:
+    """Owner and mode of a directory without anything in it."""
+    like = source.stat()
+    os.chown(target, like.st_uid, like.st_gid)
+    target.chmod(like.st_mode & 0o7777)
+
+
+def _mount(wanted: Mounting, target: Path) -> None:
+    wanted = _resolved(wanted)
+    try:
+        filesystems.mount(wanted.device, target, wanted.kind, wanted.flags & ~volumeoptions.PROPAGATION, wanted.data)
+        if spread := wanted.flags & volumeoptions.PROPAGATION:
+            filesystems.mount("", target, "", spread, "")
+        if wanted.flags & volumeoptions.READ_ONLY_BIND == volumeoptions.READ_ONLY_BIND:
+            filesystems.mount("", target, "", wanted.flags | volumeoptions.REMOUNT, "")
+    except OSError as error:
+        filesystems.unmount(target)
+        why = (error.strerror or "").lower()
+        raise KernelError(volumeoptions.failure(wanted, str(target), why)) from None
+
+
+def _resolved(wanted: Mounting) -> Mounting:
+    host = volumeoptions.address(wanted)
+    if not host:
+        return wanted
+    try:
+        found = str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise KernelError(f"error resolving passed in network volume address: lookup {host}: {error}") from None
+    return replace(wanted, data=wanted.data.replace(f"addr={host}", f"addr={found}", 1))
 
 
 def inside(root: Path, path: str) -> Path:
@@ -142,7 +230,7 @@ def inside(root: Path, path: str) -> Path:
             continue
         links += 1
         if links > 255:
-            raise InvalidArgument(f"too many levels of symbolic links: {path}")
+            raise KernelError(f"too many levels of symbolic links: {path}")
         target = str(here.readlink())
         resolved = [] if target.startswith("/") else resolved
         pending = [*(step for step in target.split("/") if step), *pending]

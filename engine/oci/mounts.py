@@ -13,8 +13,6 @@ from typing import Literal, cast
 from engine.model import Json
 from netpy.errors import InvalidArgument
 
-PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
-_LABELS = ("z", "Z", "cached", "delegated", "consistent", "nocopy")
 DEFAULT_SHM = 64 * 1024 * 1024
 
 
@@ -31,72 +29,13 @@ class Mount:
     options: tuple[str, ...] = ()
 
 
-def parse_bind(text: str) -> Mount:
-    """Docker's `-v SOURCE:DESTINATION[:OPTIONS]`. Raises InvalidArgument with Docker's words."""
-    source, separator, rest = text.partition(":")
-    destination, _, modes = rest.partition(":")
-    if not separator or not source or not destination or ":" in modes:
-        raise InvalidArgument(f"invalid volume specification: '{text}'")
-    if not destination.startswith("/"):
-        reason = f"invalid mount path: '{destination}' mount path must be absolute"
-        raise InvalidArgument(f"invalid volume specification: '{text}': {reason}")
-    if destination.rstrip("/") == "":
-        reason = "invalid specification: destination can't be '/'"
-        raise InvalidArgument(f"invalid volume specification: '{text}': {reason}")
-    read_only, propagation = False, "rprivate"
-    for mode in filter(None, modes.split(",")):
-        if mode in ("ro", "rw"):
-            read_only = mode == "ro"
-        elif mode in PROPAGATIONS:
-            propagation = mode
-        elif mode not in _LABELS:
-            raise InvalidArgument(f"invalid volume specification: '{text}': invalid mode: {mode}")
-    return Mount(source=source, destination=destination, read_only=read_only, propagation=propagation)
-
-
-def of_host_config(host_config: Json) -> list[Mount]:
-    """The binds and tmpfs that a HostConfig asks for; named volumes are left to the caller."""
-    binds = [parse_bind(text) for text in cast("list[str]", host_config.get("Binds") or [])]
-    found = [mount for mount in binds if mount.source.startswith("/")]
-    for item in cast("list[Json]", host_config.get("Mounts") or []):
-        match str(item.get("Type", "")):
-            case "bind":
-                found.append(_bind(item))
-            case "tmpfs":
-                found.append(_tmpfs_mount(item))
-            case _:
-                pass
+def tmpfs(host_config: Json) -> list[Mount]:
+    """Those of `HostConfig.Tmpfs`; all other mounts are the caller's business."""
+    found: list[Mount] = []
     for destination, options in cast("dict[str, str]", host_config.get("Tmpfs") or {}).items():
         given = tuple(filter(None, options.split(",")))
         found.append(Mount(kind="tmpfs", source="tmpfs", destination=destination, options=given))
     return found
-
-
-def _bind(item: Json) -> Mount:
-    options = cast("Json", item.get("BindOptions") or {})
-    propagation = str(options.get("Propagation") or "rprivate")
-    if propagation not in PROPAGATIONS:
-        raise InvalidArgument(f'invalid mount config for type "bind": invalid propagation mode: {propagation}')
-    return Mount(
-        source=str(item.get("Source", "")),
-        destination=str(item.get("Target", "")),
-        read_only=bool(item.get("ReadOnly")),
-        propagation=propagation,
-        recursive=not options.get("NonRecursive"),
-    )
-
-
-def _tmpfs_mount(item: Json) -> Mount:
-    given = cast("Json", item.get("TmpfsOptions") or {})
-    options = [f"size={given['SizeBytes']}"] if given.get("SizeBytes") else []
-    options += [f"mode={int(given['Mode']):o}"] if given.get("Mode") else []
-    return Mount(
-        kind="tmpfs",
-        source="tmpfs",
-        destination=str(item.get("Target", "")),
-        read_only=bool(item.get("ReadOnly")),
-        options=tuple(options),
-    )
 
 
 def kernel_mounts(host_config: Json, *, private_ipc: bool, private_cgroup: bool) -> list[Json]:

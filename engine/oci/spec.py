@@ -64,7 +64,7 @@ class SpecRequest:
     `args` are final (entrypoint and command, resolved); `config` and `host_config` Docker's Config and HostConfig.
     `netns` is the path of the network namespace, empty for the host's. `namespaces` maps pid, ipc, uts to "host" or
     to the path of a namespace to join; a kind that is missing gets a namespace of its own. `mounts` are put in besides
-    those of the HostConfig. `devices` are the nodes that were asked for, looked up. `cgroup` is the group's path.
+    the HostConfig's Tmpfs. `devices` are the nodes that were asked for, looked up. `cgroup` is the group's path.
     """
 
     id: str
@@ -91,7 +91,7 @@ def oci_spec(request: SpecRequest) -> Json:
     `env` and `cwd` of the request, where given, stand for those of the Config.
     """
     host_config = request.host_config
-    all_mounts = [*request.mounts, *mounts.of_host_config(host_config)]
+    all_mounts = [*request.mounts, *mounts.tmpfs(host_config)]
     spec: Json = {
         "ociVersion": "1.0.2",
         "process": _process(request),

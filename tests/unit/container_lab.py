@@ -315,7 +315,7 @@ class Lab:
             events=self.events,
             records=records,
             waiters=Waiters(),
-            volumes=Volumes(self.root / "volumes", self.store, lambda: "now", self._users),
+            volumes=Volumes(self.root / "volumes", self.store, lambda: "now", records.mounting),
             files=Files(paths.home, FileDefaults(etc=self.root / "etc", gateways=lambda: ["172.17.0.1"])),
             scheduler=self.agenda,
             rotation=Rotation(),
@@ -330,9 +330,6 @@ class Lab:
         if name != "runc":
             raise InvalidArgument(f"unknown or invalid runtime name: {name}")
         return self.runtime
-
-    def _users(self, volume: str) -> list[str]:
-        return [e.id for e in self.parts.records.entries() if any(p.get("Name") == volume for p in e.container.mounts)]
 
     def crash(self) -> None:
         """The daemon is gone; machine, processes and database stay."""

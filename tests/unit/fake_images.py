@@ -176,7 +176,8 @@ class FakeVolumes:
             self.get(name)
         self._known.pop(name, None)
 
-    def prune(self, *, everything: bool = False) -> list[str]:
-        names = list(self._known)
-        self._known.clear()
+    def prune(self, chosen: Callable[[Json], bool]) -> list[str]:
+        names = [name for name, volume in self._known.items() if chosen(volume)]
+        for name in names:
+            del self._known[name]
         return names

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.containers import merging, mounts, naming, networking, ports, pruning, streaming
+from engine.containers import merging, naming, networking, ports, pruning, streaming
 from engine.containers.ending import seconds_between, signal_number
 from engine.containers.networking import Owner
 from engine.model import NEVER
@@ -184,62 +184,6 @@ def test_publish_all_leaves_alone_what_is_bound() -> None:
 def test_bad_ports(asked: Json) -> None:
     with pytest.raises(InvalidArgument, match="invalid"):
         ports.bindings({}, {"PortBindings": asked})
-
-
-# ---- mounts -------------------------------------------------------------------------------------------------------
-
-
-def points(config: Json | None = None, **host: Any) -> list[Json]:
-    return mounts.points(config or {}, host, lambda reference: [])
-
-
-def test_binds_and_volumes() -> None:
-    bind, named, anonymous = points({"Volumes": {"/anon": {}, "/data": {}}}, Binds=["/host/:/in:ro", "vol:/data"])
-    assert (bind["Type"], bind["Source"], bind["RW"], bind["Mode"]) == ("bind", "/host", False, "ro")
-    assert (named["Type"], named["Name"], named["Destination"]) == ("volume", "vol", "/data")
-    assert (anonymous["Name"], anonymous["Destination"]) == ("", "/anon")
-
-
-def test_mounts_of_the_long_form() -> None:
-    bind, volume = points(
-        Mounts=[
-            {"Type": "bind", "Source": "/s", "Target": "/t", "ReadOnly": True},
-            {"Type": "volume", "Source": "v", "Target": "/v", "VolumeOptions": {"NoCopy": True}},
-            {"Type": "tmpfs", "Target": "/tmp"},
-        ]
-    )
-    assert bind["Required"] and not bind["RW"]
-    assert volume["Mode"] == "nocopy"
-
-
-def test_tmpfs_covers_a_volume_of_the_image() -> None:
-    assert points({"Volumes": {"/scratch": {}}}, Tmpfs={"/scratch/": ""}) == []
-
-
-def test_volumes_from() -> None:
-    others = [{"Type": "bind", "Source": "/s", "Destination": "/d", "RW": True, "Mode": "", "Propagation": ""}]
-    (found,) = mounts.points({}, {"VolumesFrom": ["other:ro"]}, lambda reference: others)
-    assert found["Source"] == "/s" and found["RW"] is False
-
-
-@pytest.mark.parametrize(
-    ("host", "match"),
-    [
-        ({"Binds": ["/a:b"]}, "mount path must be absolute"),
-        ({"Binds": ["/a:/"]}, "destination can't be '/'"),
-        ({"Binds": ["/a:/b:ro:x"]}, "invalid volume specification"),
-        ({"Binds": ["/a::ro"]}, "invalid volume specification"),
-        ({"Binds": ["/a:/b:fast"]}, "invalid mode: fast"),
-        ({"Binds": ["/a:/b", "/c:/b/"]}, "Duplicate mount point: /b"),
-        ({"Mounts": [{"Type": "bind", "Source": "a", "Target": "/b"}]}, "mount path must be absolute"),
-        ({"Mounts": [{"Type": "cloud", "Target": "/b"}]}, "mount type unknown"),
-        ({"Mounts": [{"Type": "volume"}]}, "field Target must not be empty"),
-        ({"VolumesFrom": ["x:maybe"]}, "invalid mode"),
-    ],
-)
-def test_bad_mounts(host: Json, match: str) -> None:
-    with pytest.raises(InvalidArgument, match=match):
-        points(**host)
 
 
 # ---- networks -----------------------------------------------------------------------------------------------------

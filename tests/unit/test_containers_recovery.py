@@ -134,6 +134,6 @@ def test_a_crash_during_a_create(lab: Lab) -> None:
         crash_at(patched, lab.containers.volumes, "create", after=True)
         patched.setattr("engine.containers.creation.undo", lambda parts, entry: None)
         with pytest.raises(Crash):
-            lab.create("web", Binds=["v:/data"])
+            lab.create("web", Binds=["vol:/data"])
     lab.reboot()
     assert lab.containers.all() == []

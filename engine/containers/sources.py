@@ -1,0 +1,101 @@
+"""What stands behind the mounts of a container that is started: volumes mounted and filled, directories made.
+
+`engine.containers.mounts` says what is wanted; `engine.oci.mounts` how the runtime is told. Does I/O.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from engine.containers import wiring
+from engine.containers.parts import Parts
+from engine.containers.volumes import inside
+from engine.model import Container, Json
+from engine.oci.mounts import Mount
+from engine.runtime import filesystems
+from netpy.errors import InvalidArgument, KernelError
+
+
+def prepared(parts: Parts, container: Container, rootfs: Path) -> list[Mount]:
+    """The three files of ours, then volumes and binds, which may lie over them."""
+    owner = wiring.target_of(parts, container)
+    found = [
+        Mount(source=str(path), destination=place)
+        for place, path in parts.files.paths(owner.id if owner else container.id).items()
+    ]
+    if owner is None:
+        _touch(parts.files.paths(container.id).values())
+    return found + [_mount(parts, container, point, rootfs) for point in container.mounts]
+
+
+def adopt(parts: Parts, container: Container) -> None:
+    """An earlier daemon has started it: note what it uses."""
+    for name in _volumes(container):
+        parts.volumes.mount(name, container.id)
+
+
+def release(parts: Parts, container: Container) -> None:
+    """It has ended: its volumes are no longer in use by it."""
+    for name in _volumes(container):
+        parts.volumes.unmount(name, container.id)
+
+
+def _volumes(container: Container) -> list[str]:
+    return [point["Name"] for point in container.mounts if point["Type"] == "volume" and point["Name"]]
+
+
+def _mount(parts: Parts, container: Container, point: Json, rootfs: Path) -> Mount:
+    read_only = not point["RW"]
+    if point["Type"] == "tmpfs":
+        options = tuple(point.get("Tmpfs") or ())
+        destination = point["Destination"]
+        return Mount(kind="tmpfs", source="tmpfs", destination=destination, read_only=read_only, options=options)
+    source = _volume(parts, container, point, rootfs) if point["Type"] == "volume" else _bind(point)
+    return Mount(
+        source=source,
+        destination=point["Destination"],
+        read_only=read_only,
+        propagation=point["Propagation"] or "rprivate",
+        recursive=point.get("Recursive", True),
+    )
+
+
+def _volume(parts: Parts, container: Container, point: Json, rootfs: Path) -> str:
+    """The directory of a volume, which is mounted if it is a file system of its own, and filled from the image."""
+    name = point["Name"]
+    parts.volumes.create(name)
+    parts.volumes.mount(name, container.id)
+    attributes = {"container": container.id, "destination": point["Destination"], "propagation": point["Propagation"]}
+    parts.volumes.tell("mount", name, attributes | {"read/write": str(point["RW"]).lower()})
+    if "nocopy" not in point["Mode"].split(",") and not point.get("NoCopy"):
+        parts.volumes.populate(name, inside(rootfs, point["Destination"]))
+    root = parts.volumes.path(name)
+    if not point.get("Subpath"):
+        return str(root)
+    place = inside(root, point["Subpath"])
+    if not place.exists():
+        raise KernelError(f"cannot access path {root / point['Subpath']}: lstat {place}: no such file or directory")
+    return str(place)
+
+
+def _bind(point: Json) -> str:
+    """The source of a bind: made for `-v` if it is missing, as spread as the bind is to be."""
+    source, spread = Path(point["Source"]), point["Propagation"].removeprefix("r")
+    if not source.exists():
+        if point.get("Required"):
+            raise InvalidArgument(f'invalid mount config for type "bind": bind source path does not exist: {source}')
+        source.mkdir(parents=True, exist_ok=True)
+    if spread in ("shared", "slave"):
+        place, present = filesystems.propagation(str(source))
+        if present not in ("shared", spread):
+            kinds = "shared" if spread == "shared" else "shared or slave"
+            raise KernelError(f"path {source} is mounted on {place} but it is not a {kinds} mount")
+    return str(source)
+
+
+def _touch(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
