@@ -164,7 +164,7 @@ def _target(name: str) -> Iterator[Target]:
             host, roots = daemon.environment["NETPY_HOST"], (str(daemon.data_root), str(daemon.exec_root))
         program = NETPY if name == "netpy" else "docker"
         environment = _environment(root, host)
-        yield Target(name, program, world, environment, _prepared(root), roots)
+        yield Target(name, program, world, environment, _prepared(root), (*roots, str(root)))
 
 
 def _replayed(name: str, commands: list[dict[str, Any]]) -> list[str]:
