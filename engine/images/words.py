@@ -8,6 +8,7 @@ executed and nothing is globbed. A Dockerfile may name another `escape` than the
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 
@@ -25,12 +26,15 @@ def split(text: str, variables: Mapping[str, str], escape: str = BACKSLASH) -> l
 
     InvalidArgument for an unfinished quote or expansion.
     """
-    return [_expand(raw, variables, escape) for raw in raw_words(text, escape)]
+    return [expand(raw, variables, escape) for raw in raw_words(text, escape)]
 
 
 def expand(text: str, variables: Mapping[str, str], escape: str = BACKSLASH) -> str:
-    """`text` as one word: unquoted and expanded, its spaces kept."""
-    return _expand(text, variables, escape)
+    """`text` as one word: unquoted and expanded, its spaces kept. InvalidArgument names it."""
+    try:
+        return _expand(text, variables, escape)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"failed to process {json.dumps(text, ensure_ascii=False)}: {error}") from None
 
 
 def raw_words(text: str, escape: str = BACKSLASH) -> list[str]:
@@ -77,7 +81,7 @@ def _expand(text: str, variables: Mapping[str, str], escape: str) -> str:
             out += char if before == quote else ""
             position += 1
     if quote:
-        raise InvalidArgument(f"unexpected end of statement while looking for matching quote in {text!r}")
+        raise InvalidArgument("unexpected end of statement while looking for matching quote")
     return out
 
 
@@ -107,7 +111,7 @@ def _closing_brace(text: str, position: int) -> int:
         depth += {"{": 1, "}": -1}.get(text[index], 0)
         if depth == 0:
             return index
-    raise InvalidArgument(f"syntax error: missing '}}' in {text!r}")
+    raise InvalidArgument("syntax error: missing '}'")
 
 
 def _braced(inner: str, variables: Mapping[str, str], escape: str) -> str:
