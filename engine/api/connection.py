@@ -147,7 +147,7 @@ class Connection:
         headers += [("Connection", "Upgrade"), ("Upgrade", "tcp")] if request.upgrade else []
         watching = self._hangups.watch(self._sock, reply.on_hangup) if reply.on_hangup else contextlib.nullcontext()
         with watching:
-            self._sock.sendall(_head(101 if request.upgrade else 200, headers))
+            self._sock.sendall(reply.handshake or _head(101 if request.upgrade else 200, headers))
             reply.takeover(Channel(self._wire))
 
     def _linger(self) -> bool:

@@ -16,6 +16,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from engine.api.wire import Wire
 from engine.streams import Session, encode
@@ -26,6 +27,15 @@ RAW = "application/vnd.docker.raw-stream"
 DEFAULT_KEYS = "ctrl-p,ctrl-q"
 _PIECE = 32 * 1024
 _LINGER = 5.0
+
+
+class Carrier(Protocol):
+    """What carries bytes between a client and us, until one of us has had enough."""
+
+    def receive(self) -> bytes: ...
+    def send(self, data: bytes) -> None: ...
+    def finish(self) -> None: ...
+    def cut(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +129,7 @@ class Joint:
         self._over = threading.Event()
         self._stopping = False
 
-    def run(self, channel: Channel) -> None:
+    def run(self, channel: Carrier) -> None:
         """Begin the session and carry bytes both ways; returns at the end."""
         session = self._begin()
         with self._lock:
@@ -158,7 +168,7 @@ class Joint:
             self._end_input(session)
         session.close()
 
-    def _feed(self, channel: Channel, session: Session) -> None:
+    def _feed(self, channel: Carrier, session: Session) -> None:
         keys = DetachKeys(self._terms.keys)
         while data := channel.receive():
             if not self._terms.stdin:

@@ -25,7 +25,7 @@ class Reply:
     """An answer. `stream` pieces are sent as they come, each as one chunk, after the headers have gone out at once.
 
     `on_hangup` is called, from another thread, when the client goes away while the answer is under way; it must end
-    what `stream` or `takeover` are waiting for.
+    what `stream` or `takeover` are waiting for. `handshake` is sent in place of the head that a takeover has otherwise.
     """
 
     status: int = 200
@@ -34,6 +34,7 @@ class Reply:
     body: bytes = b""
     stream: Iterator[bytes] | None = None
     takeover: Callable[[Channel], None] | None = None
+    handshake: bytes = b""
     on_hangup: OnHangup | None = None
 
 

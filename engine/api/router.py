@@ -46,7 +46,8 @@ class Router:
     """Finds the first route that fits, and serves. Never raises: failures are answers too."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._routes = [(route, route.compiled()) for route in routes]
+        self.routes = tuple(routes)
+        self._routes = [(route, route.compiled()) for route in self.routes]
 
     def __call__(self, request: Request) -> Reply:
         try:

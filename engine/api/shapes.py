@@ -18,14 +18,18 @@ from netpy.errors import InvalidArgument
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a value must be: in words, and as a test that may go further inside."""
+    """What a value must be: in words, as a test that may go further inside, and as a JSON schema."""
 
     words: str
     check: Callable[[Any, str], bool]
+    schema: Json
 
 
-def _simple(words: str, *kinds: type) -> Shape:
-    return Shape(words, lambda value, where: type(value) in kinds)
+_SCHEMAS = {str: "string", bool: "boolean", int: "integer"}
+
+
+def _simple(words: str, kind: type) -> Shape:
+    return Shape(words, lambda value, where: type(value) is kind, {"type": _SCHEMAS[kind]})
 
 
 def _list(inner: Shape) -> Shape:
@@ -36,7 +40,7 @@ def _list(inner: Shape) -> Shape:
             _require(item, inner, f"{where}[{number}]")
         return True
 
-    return Shape("a list", check)
+    return Shape("a list", check, {"type": "array", "items": inner.schema})
 
 
 def _table(inner: Shape, *, sparse: bool = False) -> Shape:
@@ -50,7 +54,8 @@ def _table(inner: Shape, *, sparse: bool = False) -> Shape:
                 _require(item, inner, f"{where}[{key!r}]")
         return True
 
-    return Shape("an object", check)
+    values = inner.schema | {"nullable": True} if sparse else inner.schema
+    return Shape("an object", check, {"type": "object", "additionalProperties": values})
 
 
 def _fields(known: Mapping[str, Shape]) -> Shape:
@@ -67,7 +72,8 @@ def _fields(known: Mapping[str, Shape]) -> Shape:
                 _require(item, known[name], f"{where}.{name}" if where else name)
         return True
 
-    return Shape("an object", check)
+    properties = {name: shape.schema | {"nullable": True} for name, shape in known.items()}
+    return Shape("an object", check, {"type": "object", "properties": properties})
 
 
 def _spell(fields: dict[str, Any], known: Mapping[str, Shape], folded: Mapping[str, str]) -> None:
@@ -87,9 +93,13 @@ def _named(shape: Shape, names: str) -> dict[str, Shape]:
 
 
 _TEXT, _FLAG, _NUMBER = _simple("a string", str), _simple("a boolean", bool), _simple("a whole number", int)
-_ANY = Shape("anything", lambda value, where: True)
+_ANY = Shape("anything", lambda value, where: True, {})
 _TEXTS, _TEXT_TABLE = _list(_TEXT), _table(_TEXT)
-_WORDS = Shape("a list", lambda value, where: isinstance(value, str) or _TEXTS.check(value, where))
+_WORDS = Shape(
+    "a list",
+    lambda value, where: isinstance(value, str) or _TEXTS.check(value, where),
+    {"oneOf": [_TEXTS.schema, _TEXT.schema]},
+)
 
 _CONFIG = {
     **_named(_TEXT, "Hostname Domainname User Image WorkingDir StopSignal MacAddress"),

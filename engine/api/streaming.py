@@ -7,7 +7,8 @@ connections send what is returned here.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from engine.api import hijack
 from engine.api.backend import Daemon, Waiter
@@ -17,9 +18,10 @@ from engine.api.reply import Pieces, Reply, document, documents
 from engine.api.request import Request
 from engine.api.router import Route
 from engine.model import NEVER, Json
-from engine.streams import Frame, encode
+from engine.streams import Frame, Session, encode
 from netpy.errors import InvalidArgument, NotFound
 
+_STREAMS = ("stdin", "stdout", "stderr")
 _CONDITIONS = ("not-running", "next-exit", "removed")
 _PERIOD = 1.0
 """Seconds between two documents of a stats stream, as Docker has it."""
@@ -35,6 +37,7 @@ class Streams:
         return [
             Route("POST", "/containers/{id}/wait", self.wait),
             Route("POST", "/containers/{id}/attach", self.attach),
+            Route("GET", "/containers/{id}/attach/ws", self.attach_by_messages),
             Route("GET", "/containers/{id}/logs", self.logs),
             Route("GET", "/containers/{id}/stats", self.stats),
         ]
@@ -55,22 +58,36 @@ class Streams:
 
     def attach(self, request: Request) -> Reply:
         """Equivalent: `docker attach`, and the foreground of `docker run`."""
+        query = request.query
+        streams = {name: query.flag(name) for name in _STREAMS}
+        session, terms = self._attached(request, streams)
+        return taken_over(request, lambda: session, terms)
+
+    def attach_by_messages(self, request: Request) -> Reply:
+        """Attach over a WebSocket, as web pages do. Before API 1.42 all streams were taken, whatever was asked."""
+        from engine.api import websocket  # few clients want it
+
+        head, connection = websocket.accept(request)
+        every = request.version < MULTIPLEXED_SINCE
+        streams = {name: every or request.query.flag(name) for name in _STREAMS}
+        session, terms = self._attached(request, streams)
+        joint = hijack.Joint(lambda: session, replace(terms, framed=False))
+        return Reply(
+            takeover=lambda channel: joint.run(websocket.Messages(connection, channel)),
+            handshake=head,
+            on_hangup=joint.leave,
+        )
+
+    def _attached(self, request: Request, streams: Mapping[str, bool]) -> tuple[Session, hijack.Terms]:
         query, id = request.query, request.params["id"]
         container = self._daemon.containers.get(id)
         tty = bool(container.config.get("Tty"))
         keys = hijack.parse_keys(query.text("detachKeys")) if tty else b""
-        session = self._daemon.containers.attach(
-            id,
-            stdin=query.flag("stdin"),
-            stdout=query.flag("stdout"),
-            stderr=query.flag("stderr"),
-            logs=query.flag("logs"),
-            stream=query.flag("stream"),
-        )
+        logs, stream = query.flag("logs"), query.flag("stream")
+        session = self._daemon.containers.attach(id, **streams, logs=logs, stream=stream)
         # Who leaves an interactive container must not end its shell: only a single input (StdinOnce) ends with us.
         close_input = bool(container.config.get("StdinOnce")) and not tty
-        terms = hijack.Terms(stdin=query.flag("stdin"), framed=not tty, close_input=close_input, keys=keys)
-        return taken_over(request, lambda: session, terms)
+        return session, hijack.Terms(stdin=streams["stdin"], framed=not tty, close_input=close_input, keys=keys)
 
     def logs(self, request: Request) -> Reply:
         """Equivalent: `docker logs`."""

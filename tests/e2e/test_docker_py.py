@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import io
+import socket
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ import docker
 import docker.errors
 import pytest
 from docker.types import EndpointConfig, Mount
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, BytesMessage, CloseConnection
+from wsproto.events import Request as WSRequest
 
 from tests.e2e.world import Daemon, World
 
@@ -126,6 +130,28 @@ def test_attach(client: docker.DockerClient) -> None:
     assert made.wait()["StatusCode"] == 0
     assert made.logs() == b"got it\n"
     assert made.logs(tail=0) == b""
+
+
+def test_attach_over_a_web_socket(daemon: Daemon, client: docker.DockerClient) -> None:
+    made = client.containers.create("busybox", "sh -c 'read line; echo got $line'", stdin_open=True)
+    query = f"/containers/{made.id}/attach/ws?stdin=1&stdout=1&stream=1"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(daemon.socket))
+        page = WSConnection(ConnectionType.CLIENT)
+        sock.sendall(page.send(WSRequest(host="localhost", target=query)))
+        said: list[bytes] = []
+        events: list[object] = []
+        while not any(isinstance(event, CloseConnection) for event in events):
+            data = sock.recv(4096)
+            page.receive_data(data or None)
+            events = list(page.events())
+            if any(isinstance(event, AcceptConnection) for event in events):
+                made.start()
+                sock.sendall(page.send(BytesMessage(data=b"it\n")))
+            said += [bytes(event.data) for event in events if isinstance(event, BytesMessage)]
+    assert b"".join(said) == b"got it\n"
+    with pytest.raises(docker.errors.APIError, match="handshake is wanted"):
+        client.api._raise_for_status(client.api._get(client.api._url("/containers/{0}/attach/ws", made.id)))
 
 
 def test_networks(client: docker.DockerClient) -> None:
