@@ -58,17 +58,12 @@ class Detachment:
         errors += outside.disconnecting([*gone, *(old for old, _ in move.shifted if old in foreign)])
         with context.locks.one_of_many():
             move = self._cleared(move, errors)
-            if not gone:
-                _collected(errors, lambda: self._dropped(move))
-                return errors
-            _collected(errors, lambda: self._doomed(gone))
+            _collected(errors, lambda: self._doomed(gone) if gone else self._dropped(move))
         for plug in gone:
             errors += outside.release(plug)
-        shifted = [new for _, new in move.shifted if self._is_foreign(new)]
-        errors += outside.connected_again(shifted)
-        with context.locks.one_of_many():
+        if gone:
             _collected(errors, lambda: self._dropped(move))
-        return errors
+        return [*errors, *outside.connected_again([new for _, new in move.shifted if self._is_foreign(new)])]
 
     def _is_foreign(self, plug: Plug) -> bool:
         spec = plug.network.spec
