@@ -106,7 +106,8 @@ class Images:
     def history(self, ref: str) -> list[Json]:
         """The body of GET /images/{name}/history, newest first. Equivalent: `docker history`."""
         sizes = {layer.diff_id: layer.size for layer in self._index.layers().values()}
-        return documents.history(self.resolve(ref), sizes)
+        image = self.resolve(ref)
+        return documents.history(image, sizes, lineage.ancestors(image, self._index.image))
 
     def summaries(self, *, all: bool = False, filters: Filters | None = None) -> list[Json]:
         """The body of GET /images/json, newest first. Equivalent: `docker images`.

@@ -56,8 +56,11 @@ def summary(image: ImageRecord) -> Json:
     }
 
 
-def history(image: ImageRecord, sizes: Mapping[str, int]) -> list[Json]:
-    """The body of GET /images/{name}/history, newest first. `sizes` are bytes by diff id."""
+def history(image: ImageRecord, sizes: Mapping[str, int], ancestors: Sequence[ImageRecord] = ()) -> list[Json]:
+    """The body of GET /images/{name}/history, newest first. `sizes` are bytes by diff id.
+
+    `ancestors` are the images it was made from, the nearest first: each step is the image that it led to.
+    """
     layers = iter(image.layers)
     rows: list[Json] = []
     steps: list[Json] = image.config.get("history") or []
@@ -67,8 +70,8 @@ def history(image: ImageRecord, sizes: Mapping[str, int]) -> list[Json]:
     # A configuration need not tell its history; its layers are there all the same.
     rows += [_step({}, sizes.get(layer, 0)) for layer in layers]
     rows.reverse()
-    if rows:
-        rows[0].update(Id=image.id, Tags=list(image.tags) or None)
+    for row, led_to in zip(rows, (image, *ancestors), strict=False):
+        row.update(Id=led_to.id, Tags=list(led_to.tags) or None)
     return rows
 
 

@@ -17,6 +17,15 @@ def parents(images: Iterable[ImageRecord]) -> frozenset[str]:
     return frozenset(image.parent for image in images if image.parent and not image.deleted)
 
 
+def ancestors(image: ImageRecord, find: Callable[[str], ImageRecord | None]) -> list[ImageRecord]:
+    """The images that this one was made from, the nearest first, as far as they are still there."""
+    found: list[ImageRecord] = []
+    while image.parent and (parent := find(image.parent)) is not None and parent not in found:
+        found.append(parent)
+        image = parent
+    return found
+
+
 def is_intermediate(image: ImageRecord, parents: frozenset[str]) -> bool:
     """Whether an image is there for others alone."""
     return not image.references and image.id in parents
