@@ -17,7 +17,7 @@ from engine.containers.records import Entry
 from engine.images import Commit
 from engine.images.changes import apply
 from engine.model import Container, Json
-from netpy.errors import Conflict
+from netpy.errors import Conflict, KernelError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ def commit(parts: Parts, endings: Endings, entry: Entry, request: CommitRequest)
     check(entry, "commit")
     container = entry.container
     config = _config(container, request)
-    with _still(endings, entry) if request.pause else contextlib.nullcontext():
+    with _still(parts, endings, entry) if request.pause else contextlib.nullcontext():
         image = parts.images.commit(
             Commit(
                 parent=container.image_id,
@@ -63,14 +63,16 @@ def _config(container: Container, request: CommitRequest) -> Json:
 
 
 @contextlib.contextmanager
-def _still(endings: Endings, entry: Entry) -> Generator[None]:
+def _still(parts: Parts, endings: Endings, entry: Entry) -> Generator[None]:
     """Nothing runs in the container for the time of the block."""
     if entry.container.state.status != "running":
         yield
         return
     try:
         endings.pause(entry)
-    except Conflict:
+    except (Conflict, KernelError):
+        if entry.container.state.status == "running" and parts.runtime_of(entry.container).alive(entry.id):
+            raise
         yield  # it has ended, or somebody else has paused it
         return
     try:
