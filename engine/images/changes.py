@@ -42,7 +42,7 @@ def apply(config: Json, changes: Sequence[str]) -> Json:
         keyword, _, rest = line.partition(" ")
         handler = _HANDLERS.get(keyword.upper())
         if handler is None:
-            raise InvalidArgument(f"{keyword.upper()} is not a valid change command")
+            raise InvalidArgument(f"{keyword.lower()} is not a valid change command")
         if not rest.strip():
             raise InvalidArgument(f"{keyword.upper()} requires at least one argument")
         handler(state, rest.strip())

@@ -31,10 +31,16 @@ XATTR = "SCHILY.xattr."
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """`owner` (uid, gid) takes the place of the owners in the archive. With `keep_kinds` a directory is never replaced
-    by something else, nor the other way round."""
+    by something else, nor the other way round. Without `chown` everything belongs to whoever extracts. `rename` is
+    what the entries' names begin with, and what they shall begin with. Where `/` is not all there is, `confined` is
+    False: then links that are found on the way are not followed out of the destination.
+    """
 
     owner: tuple[int, int] | None = None
     keep_kinds: bool = False
+    chown: bool = True
+    rename: tuple[str, str] | None = None
+    confined: bool = True
 
 
 class Refused(Exception):
@@ -148,16 +154,20 @@ def _extract(feed: Forward, destination: str, options: Options) -> None:
 class _Tree:
     def __init__(self, feed: Forward, destination: str, options: Options) -> None:
         self._feed = feed
-        self._destination = destination
+        self._destination = posixpath.normpath(destination)
         self._options = options
         self._times: list[tuple[str, int]] = []
 
     def add(self, info: tarfile.TarInfo) -> None:
+        if self._options.rename:
+            self._rename(info, *self._options.rename)
         name = posixpath.normpath(info.name or ".")
         if name.split("/")[0] == "..":
             raise Refused(f'"{info.name}" is outside of "{self._destination}"')
         path = self._path(name)
         if name not in (".", "/"):
+            if not self._options.confined:
+                self._check_parent(posixpath.dirname(path), info.name)
             make_directories(posixpath.dirname(path), self._options.owner)
         if self._make_room(path, name, info):
             self._create(path, info)
@@ -172,6 +182,17 @@ class _Tree:
 
     def _path(self, name: str) -> str:
         return posixpath.normpath(posixpath.join(self._destination, name.lstrip("/")))
+
+    def _rename(self, info: tarfile.TarInfo, old: str, new: str) -> None:
+        info.name = info.name.replace(old, new, 1)
+        if info.islnk():
+            info.linkname = info.linkname.replace(old, new, 1)
+
+    def _check_parent(self, path: str, name: str) -> None:
+        real = os.path.realpath(path)
+        top = os.path.realpath(self._destination)
+        if real != top and not real.startswith(top.rstrip("/") + "/"):
+            raise Refused(f'"{name}" is outside of "{self._destination}"')
 
     def _make_room(self, path: str, name: str, info: tarfile.TarInfo) -> bool:
         """Clear the place of an entry; False when there is nothing to be made."""
@@ -243,8 +264,8 @@ class _Tree:
 
     def _describe(self, path: str, info: tarfile.TarInfo) -> None:
         """Owner first, then mode, then attributes: chown clears set-id bits and capabilities."""
-        owner = self._options.owner or (info.uid, info.gid)
-        os.lchown(path, *owner)
+        if self._options.chown:
+            os.lchown(path, *(self._options.owner or (info.uid, info.gid)))
         if not info.issym():
             os.chmod(path, info.mode & 0o7777)
         for key, value in info.pax_headers.items():

@@ -8,6 +8,7 @@ read, as long as they are as they were made. Pure but for a look at whether a di
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,10 +32,11 @@ PARENTS = ("etc",)
 
 class Placeholders:
     """Tells them from content. `known` has None for a path that is mounted over, and `[mode, uid, gid]` for a directory
-    above one as the layers below have it."""
+    above one as the layers below have it. `root` is where paths begin."""
 
-    def __init__(self, known: Mapping[str, Sequence[int] | None]) -> None:
+    def __init__(self, known: Mapping[str, Sequence[int] | None], root: str = "/") -> None:
         self._known = known
+        self._root = root
 
     def __call__(self, path: str, status: os.stat_result) -> bool:
         """Whether what is at `path`, without the slash in front, is one."""
@@ -51,7 +53,7 @@ class Placeholders:
 
     def _holds_nothing(self, path: str) -> bool:
         try:
-            with os.scandir(f"/{path}") as entries:
+            with os.scandir(posixpath.join(self._root, path)) as entries:
                 return all(
                     f"{path}/{entry.name}" in self._known
                     and self(f"{path}/{entry.name}", entry.stat(follow_symlinks=False))

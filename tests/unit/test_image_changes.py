@@ -52,8 +52,8 @@ def test_an_instruction_changes_what_it_names(lines: list[str], expected: dict[s
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("RUN make", "RUN is not a valid change command"),
-        ("FROM scratch", "FROM is not a valid change command"),
+        ("RUN make", "run is not a valid change command"),
+        ("FROM scratch", "from is not a valid change command"),
         ("CMD", "CMD requires at least one argument"),
         ("ENV A", "ENV must have two arguments"),
         ("ENV A=1 B", "syntax error - can't find = in 'B'"),
