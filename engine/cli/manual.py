@@ -68,8 +68,13 @@ def _group_body(group: LazyGroup, path: str) -> str:
 def _command_body(found: Command, path: str) -> str:
     flags = "[OPTIONS] " if len(found.params) > 1 else ""
     options = "" if found.synopsis == PASSED_ON else _options(found.params)
-    synopsis = f".B {_plain(path)}\n{_plain((flags + found.synopsis).strip()) or _NOTHING}\n"
+    forms = [_plain(form.strip()) for form in (flags + found.synopsis).splitlines()]
+    synopsis = f".B {_plain(path)}\n{_forms(forms) or _NOTHING}\n"
     return f".SH SYNOPSIS\n{synopsis}{options}{_examples(path)}{_see_also(path)}"
+
+
+def _forms(forms: Sequence[str]) -> str:
+    return "\n.br\n".join(forms)
 
 
 def _options(flags: Sequence[Flag]) -> str:
