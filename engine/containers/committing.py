@@ -52,7 +52,7 @@ def commit(parts: Parts, endings: Endings, entry: Entry, request: CommitRequest)
                 ran=True,
             )
         )
-    announce(parts, container, "commit", comment=request.comment, imageID=image, imageRef=request.reference)
+        announce(parts, container, "commit", comment=request.comment, imageID=image, imageRef=request.reference)
     return image
 
 

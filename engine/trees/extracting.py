@@ -19,8 +19,7 @@ import shutil
 import stat
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from engine.trees.compression import Malformed, chunks
 
@@ -28,12 +27,13 @@ LARGEST_HEADER = 4 << 20
 XATTR = "SCHILY.xattr."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(NamedTuple):
     """`owner` (uid, gid) takes the place of the owners in the archive. With `keep_kinds` a directory is never replaced
     by something else, nor the other way round. Without `chown` everything belongs to whoever extracts. `rename` is
     what the entries' names begin with, and what they shall begin with. Where `/` is not all there is, `confined` is
     False: then links that are found on the way are not followed out of the destination.
+
+    (A named tuple, since importing dataclasses takes a sixth of the time that the process needs to start.)
     """
 
     owner: tuple[int, int] | None = None
