@@ -199,6 +199,8 @@ def test_what_changed_and_what_becomes_of_it(netpy: Daemon, tmp_path: Path) -> N
 def test_commit_lets_a_container_go_on(box: Daemon) -> None:
     box("commit", "box", "paused")
     assert box("inspect", "-f", "{{.State.Status}}", "box") == "running"
-    told = box("events", "--since", "1h", "--until", "0s", "-f", "container=box", "--format", "{{.Action}}").splitlines()
+    told = box(
+        "events", "--since", "1h", "--until", "0s", "-f", "container=box", "--format", "{{.Action}}"
+    ).splitlines()
     assert told[-3:] == ["pause", "commit", "unpause"]
     box("rmi", "paused")

@@ -143,7 +143,7 @@ def test_lying_archives_are_refused_and_leave_nothing(images: Images, tmp_path: 
             lab.entry("manifest.json", data=b'[{"Config": "config.json", "Layers": ["l/layer.tar"]}]'),
         ),
         "neither manifest.json nor index.json": lab.tar(lab.entry("f", data=b"f")),
-        "repository name must be lowercase": lab.docker_archive(lab.config(layer), {"l/layer.tar": layer}, ["X:1"]),
+        "must be lowercase": lab.docker_archive(lab.config(layer), {"l/layer.tar": layer}, ["X:1"]),
         "cannot be used on this platform": lab.docker_archive(
             lab.config(layer, os="windows"), {"l/layer.tar": layer}, ["x:1"]
         ),
