@@ -96,7 +96,7 @@ def test_stages_cache_and_what_they_leave(daemon: Daemon, context: Path) -> None
     assert "has dependent child images" in daemon.fails("rmi", daemon("images", "-q", "busybox")).stderr
     daemon("rmi", built(changed), "made:1")
     daemon("image", "prune", "-f")
-    assert set(daemon("images", "-aq").split()) == before
+    assert set(daemon("images", "-aq").split()) <= before
     assert daemon("ps", "-aq") == ""
 
 
