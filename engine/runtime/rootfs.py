@@ -29,6 +29,9 @@ _AT_FDCWD = -100
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 _PAGE = 4096
+# Whatever the machine's defaults are: a writable layer is read as it lies on disk, by commit and diff, and must
+# therefore hold whole files, and directories under their own names.
+_PLAIN = ((b"redirect_dir", b"off"), (b"metacopy", b"off"), (b"index", b"off"))
 
 
 def mount(layers: Sequence[Path], upper: Path, work: Path, target: Path) -> None:
@@ -77,6 +80,8 @@ def _configure(context: int, layers: Sequence[Path], upper: Path, work: Path) ->
             _set(context, b"lowerdir+", os.fsencode(layer))
         _set(context, b"upperdir", os.fsencode(upper))
         _set(context, b"workdir", os.fsencode(work))
+        for option, value in _PLAIN:
+            _set(context, option, value)
         _call(_SYS_FSCONFIG, context, _CMD_CREATE, None, None, 0)
     except OSError as error:
         raise _Refused(_messages(context) or str(error.strerror)) from None
@@ -96,7 +101,8 @@ def _mount_by_text(layers: Sequence[Path], upper: Path, work: Path, target: Path
 
 def _options(directories: Sequence[bytes]) -> bytes:
     *layers, upper, work = directories
-    return b"lowerdir=%s,upperdir=%s,workdir=%s" % (b":".join(layers), upper, work)
+    plain = b",".join(b"%s=%s" % option for option in _PLAIN)
+    return b"lowerdir=%s,upperdir=%s,workdir=%s,%s" % (b":".join(layers), upper, work, plain)
 
 
 def _directory(path: Path, opened: ExitStack) -> int:
