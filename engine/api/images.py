@@ -44,7 +44,9 @@ class Images:
         old = request.query.text("filter")  # before API 1.25: a name, alone
         if old:
             wanted["reference"] = [*wanted.get("reference", []), old]
-        found = self._daemon.images.summaries(all=request.query.flag("all"), filters=wanted)
+        found = self._daemon.images.summaries(
+            all=request.query.flag("all"), filters=wanted, shared=request.query.flag("shared-size")
+        )
         return document([shown(image, request.version) for image in found])
 
     def inspect(self, request: Request) -> Reply:

@@ -16,6 +16,7 @@ from engine.api.request import Request
 from engine.api.router import CURRENT, Route, version_text
 from engine.api.scenes import Scenes
 from engine.api.views import system as views
+from engine.api.views.images import shown
 from engine.containers import logdrivers
 from engine.model import Json
 from netpy.errors import InvalidArgument
@@ -105,13 +106,28 @@ class System:
         return documents(subscription, on_hangup=lambda stopping: subscription.close())
 
     def disk_usage(self, request: Request) -> Reply:
-        """Equivalent: `docker system df`."""
-        containers = list(self._scenes.summaries(request.version, sized=True, passes=lambda _: True))
-        mounted = Counter(str(mount.get("Name")) for c in self._daemon.containers.all() for mount in c.mounts)
-        volumes = [_measured(volume, mounted[volume["Name"]]) for volume in self._daemon.containers.volumes.all()]
+        """Equivalent: `docker system df`. `type` limits it to some kinds of objects."""
+        wanted = request.query.texts("type") or list(views.DISK_TYPES)
+        for kind in wanted:
+            if kind not in views.DISK_TYPES:
+                raise InvalidArgument(f"unknown object type: {kind}")
+        containers = list(self._scenes.summaries(request.version, sized="container" in wanted, passes=lambda _: True))
+        found = {
+            "image": lambda: self._image_usage(containers, request.version),
+            "container": lambda: containers,
+            "volume": self._volume_usage,
+            "build-cache": list[Json],
+        }
+        return document(views.disk_usage(self._daemon.images.disk_usage(), {kind: found[kind]() for kind in wanted}))
+
+    def _image_usage(self, containers: list[Json], version: tuple[int, int]) -> list[Json]:
         used = Counter(str(container["ImageID"]) for container in containers)
-        images = [image | {"Containers": used[image["Id"]]} for image in self._daemon.images.summaries()]
-        return document(views.disk_usage(self._daemon.images.disk_usage(), images, containers, volumes))
+        images = self._daemon.images.summaries(shared=True)
+        return [shown(image, version) | {"Containers": used[image["Id"]]} for image in images]
+
+    def _volume_usage(self) -> list[Json]:
+        mounted = Counter(str(mount.get("Name")) for c in self._daemon.containers.all() for mount in c.mounts)
+        return [_measured(volume, mounted[volume["Name"]]) for volume in self._daemon.containers.volumes.all()]
 
 
 def _measured(volume: Json, users: int) -> Json:

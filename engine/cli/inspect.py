@@ -104,6 +104,12 @@ def network(call: Call) -> int | None:
     return _show(call, _network)
 
 
+@command("inspect", "VOLUME [VOLUME...]", text("-f", "--format", help=_FORMAT), least=1, most=None)
+def volume(call: Call) -> int | None:
+    """Display detailed information on one or more volumes"""
+    return _show(call, _volume)
+
+
 def _show(call: Call, fetch: Fetch) -> int:
     """Print what was found, then say what was not. Returns the exit code."""
     form = call.options.text("format")

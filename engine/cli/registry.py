@@ -87,6 +87,19 @@ NETWORK = LazyGroup(
     },
     "Manage networks",
 )
+VOLUME = LazyGroup(
+    "volume",
+    {
+        "create": Entry(_C + "volume:create", "Create a volume"),
+        "inspect": Entry(_C + "inspect:volume", "Display detailed information on one or more volumes"),
+        "ls": Entry(_C + "volume:volumes", "List volumes"),
+        "list": Entry(_C + "volume:volumes", "List volumes", hidden=True),
+        "prune": Entry(_C + "volume:prune", "Remove unused local volumes"),
+        "rm": Entry(_C + "volume:remove", "Remove one or more volumes"),
+        "remove": Entry(_C + "volume:remove", "Remove one or more volumes", hidden=True),
+    },
+    "Manage volumes",
+)
 BUILDER = LazyGroup(
     "builder",
     {
@@ -99,8 +112,9 @@ SYSTEM = LazyGroup(
     "system",
     {
         "info": Entry(_C + "system:info", "Display system-wide information"),
-        "df": Entry(_C + "system:disk_usage", "Show disk usage"),
+        "df": Entry(_C + "usage:disk_usage", "Show disk usage"),
         "events": Entry(_C + "events:events", "Get real time events from the server"),
+        "prune": Entry(_C + "sweeping:prune", "Remove unused data"),
     },
     "Manage netpy",
 )
@@ -128,6 +142,7 @@ ROOT = LazyGroup(
         "container": Entry(_C + "registry:CONTAINER", "Manage containers"),
         "image": Entry(_C + "registry:IMAGE", "Manage images"),
         "network": Entry(_C + "registry:NETWORK", "Manage networks"),
+        "volume": Entry(_C + "registry:VOLUME", "Manage volumes"),
         "builder": Entry(_C + "registry:BUILDER", "Manage builds"),
         "system": Entry(_C + "registry:SYSTEM", "Manage netpy"),
     },

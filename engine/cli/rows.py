@@ -33,15 +33,26 @@ HEADERS = {
     "NetIO": "NET I/O",
     "BlockIO": "BLOCK I/O",
     "TotalCount": "TOTAL",
+    "CacheType": "CACHE TYPE",
+    "LastUsedSince": "LAST USED",
+    "UsageCount": "USAGE",
     "UniqueSize": "UNIQUE SIZE",
     "SharedSize": "SHARED SIZE",
     "VirtualSize": "SIZE",
 }
-_ID_HEADERS = {"container": "CONTAINER ID", "network": "NETWORK ID", "image": "IMAGE ID", "history": "IMAGE"}
+_ID_HEADERS = {
+    "container": "CONTAINER ID",
+    "network": "NETWORK ID",
+    "image": "IMAGE ID",
+    "history": "IMAGE",
+    "cache": "CACHE ID",
+}
 
 
 def header(field: str, kind: str) -> str:
-    """The heading of a column; `kind` is container, network, image or history."""
+    """The heading of a column; `kind` is container, network, image, history, volume or usage."""
+    if (field, kind) == ("Name", "volume"):
+        return "VOLUME NAME"
     if field == "ID":
         return _ID_HEADERS.get(kind, "ID")
     return HEADERS.get(field, field.upper())
@@ -198,6 +209,23 @@ def _names(image: Mapping[str, Any], *, digests: bool) -> list[tuple[str, str, s
 def _split_tag(name: str) -> tuple[str, str]:
     repository, _, tag = name.rpartition(":")
     return repository, tag
+
+
+def volume_row(found: Mapping[str, Any]) -> Row:
+    """A volume of GET /volumes, or of GET /system/df, which also knows how large it is and who uses it."""
+    usage = section(found, "UsageData")
+    return {
+        "Availability": "N/A",
+        "Driver": str(found["Driver"]),
+        "Group": "N/A",
+        "Labels": labels(found.get("Labels")),
+        "Links": str(usage["RefCount"]) if usage else "N/A",
+        "Mountpoint": str(found.get("Mountpoint") or ""),
+        "Name": str(found["Name"]),
+        "Scope": str(found.get("Scope") or ""),
+        "Size": size(usage["Size"], 4) if usage else "N/A",
+        "Status": "N/A",
+    }
 
 
 def history_row(found: Mapping[str, Any], now: float, *, trunc: bool = True, human: bool = True) -> Row:

@@ -7,12 +7,10 @@ import sys
 
 from engine.cli.command import Call, CommandError, command
 from engine.cli.documents import entries, section
-from engine.cli.flags import flag, text
+from engine.cli.flags import text
 from engine.cli.inspect import parsed
-from engine.cli.tables import aligned
-from engine.cli.units import binary_size, short_id, size
+from engine.cli.units import binary_size
 from engine.client import API_VERSION, ClientError
-from engine.client.codec import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,85 +179,3 @@ def _security_lines(options: Sequence[str]) -> list[str]:
         lines.append(f"  {name.removeprefix('name=')}")
         lines += [f"   {key.title()}: {value}" for key, _, value in (each.partition("=") for each in details)]
     return lines
-
-
-@command(
-    "df",
-    "",
-    text("--format", help=_FORMAT),
-    flag("-v", "--verbose", help="List every image, container and volume"),
-)
-def disk_usage(call: Call) -> int | None:
-    """Show disk usage"""
-    found: dict[str, Any] = call.client.request("GET", "/system/df").json()
-    if form := call.options.text("format"):
-        print(_formatted(form, found) if form != "json" else dumps(found).decode())
-        return 0
-    rows = [["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"], *_usage_rows(found)]
-    sys.stdout.write(_table(rows))
-    if call.options.flag("verbose"):
-        sys.stdout.write("\n" + _table([["IMAGE ID", "NAMES", "SIZE", "CONTAINERS"], *_image_rows(found)]))
-        sys.stdout.write("\n" + _table([["CONTAINER ID", "NAMES", "SIZE", "STATUS"], *_container_rows(found)]))
-        sys.stdout.write("\n" + _table([["VOLUME NAME", "LINKS", "SIZE"], *_volume_rows(found)]))
-
-
-def _table(rows: list[list[str]]) -> str:
-    return aligned("\n".join("\t".join(row) for row in rows)) + "\n"
-
-
-def _usage_rows(found: Mapping[str, Any]) -> list[list[str]]:
-    images, containers = entries(found, "Images"), entries(found, "Containers")
-    volumes = entries(found, "Volumes")
-    used = [image for image in images if image.get("Containers", 0) > 0]
-    idle_images = int(found.get("LayersSize") or 0) - sum(int(image["Size"]) for image in used)
-    running = [each for each in containers if each.get("State") in ("running", "paused", "restarting")]
-    written = sum(int(each.get("SizeRw") or 0) for each in containers)
-    idle_written = written - sum(int(each.get("SizeRw") or 0) for each in running)
-    linked = [each for each in volumes if section(each, "UsageData").get("RefCount", 0) > 0]
-    stored, idle_stored = _volume_size(volumes), _volume_size(volumes) - _volume_size(linked)
-    return [
-        _usage_row("Images", (len(images), len(used)), (int(found.get("LayersSize") or 0), max(0, idle_images))),
-        _usage_row("Containers", (len(containers), len(running)), (written, idle_written)),
-        _usage_row("Local Volumes", (len(volumes), len(linked)), (stored, idle_stored)),
-    ]
-
-
-def _volume_size(volumes: Sequence[Mapping[str, Any]]) -> int:
-    return sum(max(0, int(section(each, "UsageData").get("Size") or 0)) for each in volumes)
-
-
-def _usage_row(kind: str, counts: tuple[int, int], sizes: tuple[int, int]) -> list[str]:
-    total, idle = sizes
-    percent = f" ({idle * 100 // total}%)" if total else ""
-    return [kind, str(counts[0]), str(counts[1]), size(total, 4), size(idle, 4) + percent]
-
-
-def _image_rows(found: Mapping[str, Any]) -> list[list[str]]:
-    return [
-        [
-            short_id(each["Id"]),
-            " ".join(each.get("RepoTags") or ["<none>"]),
-            size(each["Size"]),
-            str(each.get("Containers", 0)),
-        ]
-        for each in entries(found, "Images")
-    ]
-
-
-def _container_rows(found: Mapping[str, Any]) -> list[list[str]]:
-    return [
-        [
-            short_id(each["Id"]),
-            ",".join(name.removeprefix("/") for name in each["Names"]),
-            size(each.get("SizeRw") or 0),
-            each["Status"],
-        ]
-        for each in entries(found, "Containers")
-    ]
-
-
-def _volume_rows(found: Mapping[str, Any]) -> list[list[str]]:
-    return [
-        [each["Name"], str(section(each, "UsageData").get("RefCount", 0)), size(_volume_size([each]))]
-        for each in entries(found, "Volumes")
-    ]

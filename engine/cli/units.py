@@ -83,3 +83,18 @@ def shortened(text: str, most: int) -> str:
 def quoted(text: str) -> str:
     """A string as Go's %q writes it."""
     return '"' + "".join(_ESCAPES.get(c, c if c.isprintable() else f"\\x{ord(c):02x}") for c in text) + '"'
+
+
+def natural(text: str) -> list[tuple[int, int]]:
+    """A key to sort names by as people do: `v2` before `v10`."""
+    key: list[tuple[int, int]] = []
+    digits = ""
+    for character in text:
+        if character.isdecimal():
+            digits += character
+            continue
+        if digits:
+            key.append((ord("0"), int(digits)))
+            digits = ""
+        key.append((ord(character), 0))
+    return [*key, (ord("0"), int(digits))] if digits else key

@@ -109,12 +109,19 @@ class Images:
         image = self.resolve(ref)
         return documents.history(image, sizes, lineage.ancestors(image, self._index.image))
 
-    def summaries(self, *, all: bool = False, filters: Filters | None = None) -> list[Json]:
+    def summaries(self, *, all: bool = False, filters: Filters | None = None, shared: bool = False) -> list[Json]:
         """The body of GET /images/json, newest first. Equivalent: `docker images`.
 
-        Without `all`, images that are there only because others were made from them are left out.
+        Without `all`, images that are there only because others were made from them are left out. With `shared`, each
+        tells how much of it (`SharedSize`, bytes) others of them have, too.
         """
-        return [documents.summary(image) for image in self._select(filters or {}, everything=all)]
+        found = self._select(filters or {}, everything=all)
+        rows = [documents.summary(image) for image in found]
+        if shared:
+            sizes = {layer.diff_id: layer.size for layer in self._index.layers().values()}
+            for row, size in zip(rows, documents.shared_sizes(found, sizes), strict=True):
+                row["SharedSize"] = size
+        return rows
 
     def layers(self, image_id: str) -> list[Path]:
         """The image's overlay lower directories, the topmost first. NotFound when there is no such image.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -54,6 +55,12 @@ def summary(image: ImageRecord) -> Json:
         "Size": image.size,
         "VirtualSize": image.size,
     }
+
+
+def shared_sizes(images: Sequence[ImageRecord], sizes: Mapping[str, int]) -> list[int]:
+    """How many bytes of each image are layers that another of the images has, too. `sizes` are bytes by diff id."""
+    users = Counter(layer for image in images for layer in set(image.layers))
+    return [sum(sizes.get(layer, 0) for layer in image.layers if users[layer] > 1) for image in images]
 
 
 def history(image: ImageRecord, sizes: Mapping[str, int], ancestors: Sequence[ImageRecord] = ()) -> list[Json]:

@@ -90,7 +90,9 @@ class FakeImages:
     def inspect(self, ref: str) -> Json:
         return {"Id": self.resolve(ref).id, "RepoTags": ["busybox:latest"], "Size": 1000}
 
-    def summaries(self, *, all: bool = False, filters: Mapping[str, list[str]] | None = None) -> list[Json]:
+    def summaries(
+        self, *, all: bool = False, filters: Mapping[str, list[str]] | None = None, shared: bool = False
+    ) -> list[Json]:
         return [{"Id": IMAGE, "RepoTags": ["busybox:latest"], "Created": 1710754413, "Size": 1000, "Labels": {}}]
 
     def history(self, ref: str) -> list[Json]:

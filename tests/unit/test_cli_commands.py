@@ -196,7 +196,7 @@ def test_events(daemon: Daemon, capsys: Outputs) -> None:
 
 
 def test_disk_usage(daemon: Daemon, capsys: Outputs) -> None:
-    image = {"Id": IMAGE_ID, "Containers": 1, "Size": 77900000, "RepoTags": ["a:b"]}
+    image = {"Id": IMAGE_ID, "Containers": 1, "Size": 77900000, "SharedSize": 0, "RepoTags": ["a:b"]}
     daemon.routes["GET /system/df"] = Answer(
         body={"LayersSize": 99000000, "Images": [image], "Containers": [], "Volumes": None}
     )

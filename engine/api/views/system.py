@@ -124,16 +124,18 @@ def info(machine: Machine, facts: Facts) -> Json:
     }
 
 
-def disk_usage(layers: int, images: Sequence[Json], containers: Sequence[Json], volumes: Sequence[Json]) -> Json:
-    """GET /system/df. `layers` is the size of all layers in bytes, each counted once."""
-    return {
-        "LayersSize": layers,
-        "Images": list(images),
-        "Containers": list(containers),
-        "Volumes": list(volumes),
-        "BuildCache": [],
-        "BuilderSize": 0,
-    }
+DISK_TYPES: Mapping[str, str] = {
+    "image": "Images",
+    "container": "Containers",
+    "volume": "Volumes",
+    "build-cache": "BuildCache",
+}
+
+
+def disk_usage(layers: int, found: Mapping[str, Sequence[Json]]) -> Json:
+    """GET /system/df, of the kinds found. `layers` is the size of all layers in bytes, each counted once."""
+    shown: Json = {key: list(found[kind]) if kind in found else None for kind, key in DISK_TYPES.items()}
+    return {"LayersSize": layers if "image" in found else 0, **shown, "BuilderSize": 0}
 
 
 _SWARM: Json = {
