@@ -41,7 +41,9 @@ def begin_exec(daemon: Daemon) -> socket.socket:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(daemon.socket))
         body = b'{"Cmd":["cat"],"AttachStdin":true,"AttachStdout":true}'
-        head = f"POST /containers/lasting/exec HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+        head = (
+            f"POST /containers/lasting/exec HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+        )
         sock.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
         answer = b""
         while data := sock.recv(4096):
@@ -80,7 +82,9 @@ def test_a_truncated_upload_leaves_nothing(new_daemon: Callable[..., Daemon]) ->
     for path in ("/images/load", "/images/create?fromSrc=-&repo=cut", "/build?t=cut"):
         sock = socket.socket(socket.AF_UNIX)
         sock.connect(str(daemon.socket))
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n"
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         sock.sendall(head.encode() + b"1000\r\n" + b"x" * 100)
         sock.shutdown(socket.SHUT_WR)
         sock.settimeout(30)
