@@ -141,7 +141,9 @@ def private_daemon(archives: Mapping[str, bytes]) -> Iterator[tuple[Path, list[s
         stack.enter_context(registry(world.host, world.root, archives))
         config = world.root / "daemon.json"
         config.write_text(json.dumps({"registry-mirrors": [f"http://{REGISTRY}"], "experimental": True}))
-        daemon = Daemon(world, "compat", flags=("--config-file", str(config)))
+        # One test asks for a shared bind, which needs a root file system that is a shared mount, as systemd has it.
+        shared = ("unshare", "--mount", "--propagation", "shared")
+        daemon = Daemon(world, "compat", flags=("--config-file", str(config)), within=shared)
         stack.callback(daemon.close)
         daemon.start()
         yield daemon.socket, ["nsenter", f"--net={world.host}"]

@@ -79,7 +79,7 @@ class System:
             firewall=daemon.firewall_name,
             drivers=daemon.driver_names,
             counts=Counter(container.state.status for container in daemon.containers.all()),
-            images=len(daemon.images.summaries()),
+            images=len(daemon.images.summaries(all=True)),
             data_root=str(settings.data_root),
             labels=settings.labels,
             registries=daemon.images.registry.document(),

@@ -89,6 +89,7 @@ class Daemon:
     flags: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    within: tuple[str, ...] = ()  # a command to start it by, such as unshare with flags
 
     def __post_init__(self) -> None:
         self.exec_root = self.world.root / self.name
@@ -102,7 +103,7 @@ class Daemon:
         log = open(self.exec_root / "log", "ab")  # noqa: SIM115 - the process goes on writing
         self.process = subprocess.Popen(
             [
-                "nsenter", f"--net={self.world.host}", NETPY, "daemon",
+                "nsenter", f"--net={self.world.host}", *self.within, NETPY, "daemon",
                 "--data-root", str(self.data_root), "--exec-root", str(self.exec_root),
                 "-H", f"unix://{self.socket}", "--pidfile", str(self.exec_root / "pid"), *self.flags,
             ],
