@@ -40,6 +40,8 @@ class Views:
         with self._lock:
             viewed = self._open.get(upper)
             if viewed is None:
+                if not upper.exists():
+                    _mark(upper)
                 rootfs.mount(layers, upper, work, target)
                 return
             target.mkdir(parents=True, exist_ok=True)
@@ -71,6 +73,12 @@ class Views:
                 if not held.viewers:
                     del self._open[upper]
                     os.close(held.descriptor)
+
+
+def _mark(upper: Path) -> None:
+    """Programs tell by /.dockerenv that they are in a container. Before the first mount: it stays gone once removed."""
+    upper.mkdir(parents=True)
+    (upper / ".dockerenv").touch(0o755)
 
 
 def _opened(layers: Sequence[Path], upper: Path, work: Path, target: Path) -> int:

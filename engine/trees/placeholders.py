@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PLACES = (
+    ".dockerenv",
     "dev",
     "dev/console",
     "dev/mqueue",
@@ -25,7 +26,7 @@ PLACES = (
     "proc",
     "sys",
 )
-"""The paths that every container gets something mounted over, without the slash in front."""
+"""The paths that every container gets something mounted over, without slash; and the mark of a container."""
 PARENTS = ("etc",)
 """Those above them that are more than that themselves."""
 
