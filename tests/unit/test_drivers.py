@@ -1,12 +1,14 @@
-"""The built-in drivers pass the suite that every driver passes."""
+"""The built-in drivers pass the suites that every driver passes."""
 
 from __future__ import annotations
 
 from netpy.drivers import Defaults, Driver
+from netpy.drivers.addressing import IpamDriver
 from netpy.drivers.bridge import BridgeDriver
+from netpy.drivers.builtin import DefaultIpam
 from netpy.drivers.special import HostDriver, NullDriver
 from netpy.model import NetworkSpec
-from netpy.testing import DriverContract
+from netpy.testing import DriverContract, IpamContract
 
 
 class TestBridge(DriverContract):
@@ -30,3 +32,8 @@ class TestHost(DriverContract):
 class TestNull(DriverContract):
     def driver(self) -> Driver:
         return NullDriver(Defaults())
+
+
+class TestDefaultIpam(IpamContract):
+    def driver(self) -> IpamDriver:
+        return DefaultIpam()
