@@ -142,7 +142,7 @@ def document(type: str, action: str, id: str, attributes: Mapping[str, str], nan
         old = {"status": action, "id": id, "from": attributes.get("image", "")}
     elif type == "image":
         old = {"status": action, "id": id}
-    return old | {
+    return {key: value for key, value in old.items() if value} | {
         "Type": type,
         "Action": action,
         "Actor": {"ID": id, "Attributes": dict(sorted(attributes.items()))},
