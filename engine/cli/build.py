@@ -6,13 +6,12 @@ import os
 import sys
 from pathlib import Path
 
-from engine.cli import credentials, progress, terminal, units
+from engine.cli import credentials, progress, pruning, terminal, units
 from engine.cli.command import Call, CommandError, command
 from engine.cli.context import context
 from engine.cli.documents import section
 from engine.cli.filters import filters
 from engine.cli.flags import BadValue, Options, flag, listed, many, number, text
-from engine.cli.prompt import confirmed
 from engine.cli.resources import ulimits
 
 TYPE_CHECKING = False
@@ -74,16 +73,13 @@ def build(call: Call) -> int | None:
     "",
     flag("-a", "--all", help="Accepted: there is nothing else to keep"),
     many("--filter", help="Only what matches", kind="filter"),
-    flag("-f", "--force", help="Do not ask"),
+    pruning.FORCE,
     text("--keep-storage", help="Accepted for compatibility", kind="bytes"),
 )
 def prune(call: Call) -> int | None:
     """Remove what builds keep for later ones"""
-    if not call.options.flag("force") and not confirmed("This will remove all dangling build cache."):
-        return 0
-    query = {"filters": filters(call.options.many("filter")) or None}
-    answer = call.client.request("POST", "/build/prune", query).json()
-    print(f"Total reclaimed space: {units.size(answer.get('SpaceReclaimed') or 0, 4)}")
+    wanted = filters(call.options.many("filter"))
+    return pruning.prune(call, "This will remove all dangling build cache.", [pruning.build_cache(wanted)])
 
 
 def _query(options: Options) -> dict[str, object]:

@@ -8,15 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from engine.cli import progress, rows, terminal
+from engine.cli import progress, pruning, rows, terminal
 from engine.cli.command import Call, CommandError, command, each
-from engine.cli.documents import entries
 from engine.cli.filters import filters
 from engine.cli.flags import flag, many, text
 from engine.cli.formatting import Item, Listing, listed
-from engine.cli.prompt import confirmed
 from engine.cli.references import reference
-from engine.cli.units import size
 from engine.client import ApiError
 
 _PLATFORM = "Platform, if the image has several (os/arch)"
@@ -172,19 +169,11 @@ def remove(call: Call) -> int | None:
     "prune",
     "",
     flag("-a", "--all", help="Remove all unused images, not just dangling ones"),
-    flag("-f", "--force", help="Do not ask"),
+    pruning.FORCE,
     many("--filter", help="Only those that match, such as label=a or until=24h", kind="filter"),
 )
 def prune(call: Call) -> int | None:
     """Remove unused images"""
-    everything = call.options.flag("all")
-    wanted = filters(call.options.many("filter")) | {"dangling": {"false" if everything else "true": True}}
+    everything, wanted = call.options.flag("all"), filters(call.options.many("filter"))
     kind = "images without at least one container associated to them" if everything else "dangling images"
-    if not call.options.flag("force") and not confirmed(f"This will remove all {kind}."):
-        return 0
-    answer = call.client.request("POST", "/images/prune", {"filters": wanted}).json()
-    deleted: list[dict[str, str]] = entries(answer, "ImagesDeleted")
-    if deleted:
-        lines = [f"{what.lower()}: {which}" for entry in deleted for what, which in entry.items()]
-        print("Deleted Images:", *lines, "", sep="\n")
-    print(f"Total reclaimed space: {size(answer.get('SpaceReclaimed') or 0, 4)}")
+    return pruning.prune(call, f"This will remove all {kind}.", [pruning.images(wanted, everything=everything)])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from engine.cli import pruning
 from engine.cli.command import Call, CommandError, command, each
 from engine.cli.filters import filters
 from engine.cli.flags import flag, many, number, text
-from engine.cli.prompt import confirmed
-from engine.cli.units import size
 from engine.client import ApiError
 
 _MANY = "CONTAINER [CONTAINER...]"
@@ -128,15 +127,10 @@ def remove(call: Call) -> int | None:
 @command(
     "prune",
     "",
-    flag("-f", "--force", help="Do not ask"),
+    pruning.FORCE,
     many("--filter", help="Only those that match, such as label=a or until=24h", kind="filter"),
 )
 def prune(call: Call) -> int | None:
     """Remove all stopped containers"""
     wanted = filters(call.options.many("filter"))
-    if not call.options.flag("force") and not confirmed("This will remove all stopped containers."):
-        return 0
-    answer = call.client.request("POST", "/containers/prune", {"filters": wanted or None}).json()
-    if deleted := answer.get("ContainersDeleted"):
-        print("Deleted Containers:", *deleted, "", sep="\n")
-    print(f"Total reclaimed space: {size(answer.get('SpaceReclaimed') or 0, 4)}")
+    return pruning.prune(call, "This will remove all stopped containers.", [pruning.containers(wanted)])

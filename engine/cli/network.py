@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from engine.cli import environment
+from engine.cli import environment, pruning
 from engine.cli.command import Call, CommandError, command, each
 from engine.cli.endpoints import Attach, endpoint_settings
 from engine.cli.filters import filters
 from engine.cli.flags import BadValue, Options, flag, listed, many, number, text
-from engine.cli.prompt import confirmed
 from engine.client import ApiError
 
 TYPE_CHECKING = False
@@ -247,18 +246,13 @@ def remove(call: Call) -> int | None:
 @command(
     "prune",
     "",
-    flag("-f", "--force", help="Do not ask"),
+    pruning.FORCE,
     many("--filter", help="Only those that match, such as label=a or until=24h", kind="filter"),
 )
 def prune(call: Call) -> int | None:
     """Remove all unused networks"""
-    wanted = filters(call.options.many("filter"))
     warning = "This will remove all custom networks not used by at least one container."
-    if not call.options.flag("force") and not confirmed(warning):
-        return 0
-    answer = call.client.request("POST", "/networks/prune", {"filters": wanted or None}).json()
-    if deleted := answer.get("NetworksDeleted"):
-        print("Deleted Networks:", *deleted, "", sep="\n")
+    return pruning.prune(call, warning, [pruning.networks(filters(call.options.many("filter")))], sized=False)
 
 
 @command("check", "", flag("--repair", help="Mend what differs"))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from engine.cli import pruning
 from engine.cli.command import Call, CommandError, command
-from engine.cli.documents import entries
 from engine.cli.filters import filters
 from engine.cli.flags import flag, many
-from engine.cli.prompt import confirmed
-from engine.cli.units import natural, size
+from engine.cli.units import natural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Mapping
 
     from engine.cli.flags import Options
 
@@ -24,7 +22,7 @@ _Wanted = dict[str, dict[str, bool]]
     "",
     flag("-a", "--all", help="Remove all unused images, not just dangling ones"),
     many("--filter", help="Only what matches, such as label=a or until=24h", kind="filter"),
-    flag("-f", "--force", help="Do not ask"),
+    pruning.FORCE,
     flag("--volumes", help="Prune anonymous volumes"),
 )
 def prune(call: Call) -> int | None:
@@ -32,16 +30,7 @@ def prune(call: Call) -> int | None:
     options, wanted = call.options, filters(call.options.many("filter"))
     if options.flag("volumes") and "until" in wanted:
         raise CommandError('ERROR: The "until" filter is not supported with "--volumes"')
-    if not options.flag("force") and not confirmed(warning(options, wanted)):
-        return 0
-    reclaimed = 0
-    for path, more, told in _steps(options):
-        query = {"filters": {**wanted, **more} or None, "all": True if path == "/build/prune" else None}
-        answer: dict[str, Any] = call.client.request("POST", path, query).json()
-        if lines := told(answer):
-            print(*lines, "", sep="\n")
-        reclaimed += int(answer.get("SpaceReclaimed") or 0)
-    print(f"Total reclaimed space: {size(reclaimed, 4)}")
+    return pruning.prune(call, warning(options, wanted), _steps(options, wanted))
 
 
 def warning(options: Options, wanted: Mapping[str, Mapping[str, bool]]) -> str:
@@ -61,32 +50,11 @@ def warning(options: Options, wanted: Mapping[str, Mapping[str, bool]]) -> str:
     return text
 
 
-_Step = tuple[str, _Wanted, "Callable[[Mapping[str, Any]], Sequence[str]]"]
-
-
-def _steps(options: Options) -> list[_Step]:
-    dangling: _Wanted = {"dangling": {"false" if options.flag("all") else "true": True}}
-    steps: list[_Step] = [
-        ("/containers/prune", {}, _listed("Deleted Containers:", "ContainersDeleted")),
-        ("/networks/prune", {}, _listed("Deleted Networks:", "NetworksDeleted")),
-        ("/images/prune", dangling, deleted_images),
-        ("/build/prune", {}, _listed("Deleted build cache objects:", "CachesDeleted")),
+def _steps(options: Options, wanted: _Wanted) -> list[pruning.Step]:
+    return [
+        pruning.containers(wanted),
+        pruning.networks(wanted),
+        *([pruning.volumes(wanted)] if options.flag("volumes") else []),
+        pruning.images(wanted, everything=options.flag("all")),
+        pruning.build_cache(wanted, everything=True),
     ]
-    if options.flag("volumes"):
-        steps.insert(2, ("/volumes/prune", {}, _listed("Deleted Volumes:", "VolumesDeleted")))
-    return steps
-
-
-def _listed(title: str, key: str) -> Callable[[Mapping[str, Any]], list[str]]:
-    def told(answer: Mapping[str, Any]) -> list[str]:
-        names = [str(name) for name in entries(answer, key)]
-        return [title, *names] if names else []
-
-    return told
-
-
-def deleted_images(answer: Mapping[str, Any]) -> list[str]:
-    """What an answer of POST /images/prune tells, line by line."""
-    deleted: list[dict[str, str]] = entries(answer, "ImagesDeleted")
-    lines = [f"{what.lower()}: {which}" for entry in deleted for what, which in entry.items()]
-    return ["Deleted Images:", *lines] if lines else []

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from engine.cli import environment, rows
+from engine.cli import environment, pruning, rows
 from engine.cli.command import Call, CommandError, command, each
 from engine.cli.documents import entries
 from engine.cli.filters import filters
 from engine.cli.flags import flag, many, text
 from engine.cli.formatting import Item, Listing, listed
-from engine.cli.prompt import confirmed
-from engine.cli.units import natural, size
+from engine.cli.units import natural
 from engine.client import ApiError
 
 TYPE_CHECKING = False
@@ -90,7 +89,7 @@ def remove(call: Call) -> int | None:
     "",
     flag("-a", "--all", help="Remove all unused volumes, not just anonymous ones"),
     many("--filter", help="Only those that match, such as label=a", kind="filter"),
-    flag("-f", "--force", help="Do not ask"),
+    pruning.FORCE,
 )
 def prune(call: Call) -> int | None:
     """Remove unused local volumes"""
@@ -100,10 +99,5 @@ def prune(call: Call) -> int | None:
         raise CommandError("conflicting options: cannot specify both --all and --filter all=1")
     kind = "local volumes" if everything else "anonymous local volumes"
     warning = f"This will remove {'all ' if everything else ''}{kind} not used by at least one container."
-    if not call.options.flag("force") and not confirmed(warning):
-        return 0
     wanted |= {"all": {"true": True}} if everything else {}
-    answer = call.client.request("POST", "/volumes/prune", {"filters": wanted or None}).json()
-    if deleted := entries(answer, "VolumesDeleted"):
-        print("Deleted Volumes:", *deleted, "", sep="\n")
-    print(f"Total reclaimed space: {size(answer.get('SpaceReclaimed') or 0, 4)}")
+    return pruning.prune(call, warning, [pruning.volumes(wanted)])
