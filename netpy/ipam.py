@@ -24,8 +24,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-import netaddr
-
 from netpy.errors import Exhausted, Forbidden, InvalidArgument
 from netpy.model import Family, NetworkSpec, Subnet, SubnetSpec
 
@@ -134,6 +132,8 @@ def unsized(subnet: str) -> bool:
 
 def first_free(pools: Iterable[Pool], taken: Iterable[Prefix]) -> Prefix:
     """The first subnet of the pools that overlaps nothing. Exhausted when there is none."""
+    import netaddr  # 20 ms that a short-lived process (a CNI plugin) spends only when it has to choose a subnet
+
     occupied = netaddr.IPSet([str(prefix) for prefix in taken])
     for pool in pools:
         free = netaddr.IPSet([pool.base]) - occupied

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
-from pyroute2 import IPRoute
-
 from netpy.kernel.links import DOOMED
 
 
 def marked_links(prefix: str) -> list[tuple[str, str, str]]:
     """(name, kind, mark) of every link of this namespace whose alias begins with `prefix`. `ip -d link`."""
+    from pyroute2 import IPRoute  # 150 ms that a short-lived process (a CNI plugin) spends only when it dumps
+
     found: list[tuple[str, str, str]] = []
     with IPRoute() as route:
         for link in route.get_links():
@@ -30,6 +30,8 @@ def marked_links(prefix: str) -> list[tuple[str, str, str]]:
 
 def prefixes() -> list[str]:
     """Every unicast prefix in the host's routing tables, both families, default routes among them."""
+    from pyroute2 import IPRoute
+
     found: set[str] = set()
     with IPRoute() as route:
         for entry in route.get_routes():
