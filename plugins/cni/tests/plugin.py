@@ -2,7 +2,8 @@
 """A CNI plugin that behaves as its configuration says: real for the verbs, and wrong in the ways that are asked for.
 
 `faults` maps a verb to one of: garbage, nothing, error, crash, hang, odd. Every call is appended to the file `journal`.
-`device: true` really makes a dummy interface in the sandbox (with `ip`), which DEL takes away unless `leak` is set.
+`device: true` really makes an interface in the sandbox, with `ip` (a bridge: every kernel has those), which DEL takes
+away unless `leak` is set.
 """
 
 import json
@@ -57,7 +58,7 @@ def add(conf):
     address = f"10.99.0.{number}/24"
     mac = f"02:42:0a:63:00:{number:02x}"
     if conf.get("device"):
-        inside("ip", "link", "add", ifname, "address", mac, "type", "dummy")
+        inside("ip", "link", "add", ifname, "address", mac, "type", "bridge")
         inside("ip", "addr", "add", address, "dev", ifname)
         inside("ip", "link", "set", ifname, "up")
         inside("ip", "route", "replace", "default", "via", "10.99.0.1", "dev", ifname)
