@@ -11,7 +11,7 @@ unset PYTHONDONTWRITEBYTECODE
 # What the engine runs on, and what tests and demo add to it: command → Debian package.
 RUN_NEEDS=(crun:crun runc:runc conmon:conmon skopeo:skopeo nft:nftables iptables-legacy:iptables ip:iproute2 ps:procps tini-static:tini)
 TRY_NEEDS=(busybox:busybox-static curl:curl dig:dnsutils conntrack:conntrack nsenter:util-linux ping:iputils-ping)
-TEST_NEEDS=(docker-registry:docker-registry openssl:openssl zsh:zsh fish:fish mandoc:mandoc zstd:zstd bzip2:bzip2 xz:xz-utils docker-compose:docker-compose)
+TEST_NEEDS=(docker-registry:docker-registry openssl:openssl zsh:zsh fish:fish mandoc:mandoc zstd:zstd bzip2:bzip2 xz:xz-utils docker-compose:docker-compose /usr/lib/cni/bridge:containernetworking-plugins)
 
 install_missing() { # install_missing command:package… — asks apt only for what no command shows
     local missing=() pair
@@ -29,9 +29,9 @@ install_missing() { # install_missing command:package… — asks apt only for w
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-ensure_venv() { # ensure_venv [extra] — .venv with this project and its dependencies, made anew when pyproject changes
+ensure_venv() { # ensure_venv [extra] — .venv with this project, its dependencies and its plugins, made anew when a pyproject changes
     local want have stamp=.venv/.made-from
-    want=$(cksum <pyproject.toml)${1:+ $1}
+    want=$(cat pyproject.toml plugins/*/pyproject.toml | cksum)${1:+ $1}
     have=$(cat $stamp 2>/dev/null || true)
     if [ -x .venv/bin/python ] && [[ "$have" == "$want"* ]]; then return; fi
     if ! python3 -c 'import venv, ensurepip' 2>/dev/null || ! command -v gcc >/dev/null; then
@@ -41,5 +41,11 @@ ensure_venv() { # ensure_venv [extra] — .venv with this project and its depend
     echo "setting up .venv" >&2
     [ -x .venv/bin/python ] || python3 -m venv .venv
     .venv/bin/python -m pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e ".${1:+[$1]}"
+    if [ -n "${1:-}" ]; then # whoever tests and checks does so with the plugins
+        local plugin
+        for plugin in plugins/*/pyproject.toml; do
+            .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --config-settings editable_mode=compat -e "${plugin%/*}"
+        done
+    fi
     echo "$want" >$stamp
 }
