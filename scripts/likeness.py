@@ -65,7 +65,7 @@ def _paths(value: Any, path: str = "") -> Iterator[str]:
         for key, inner in value.items():
             yield from _paths(inner, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list) and value:
-        for number, inner in enumerate(value):
-            yield from _paths(inner, f"{path}[{number}]")
+        for number, inner in enumerate(value):  # the order of objects is a daemon's own
+            yield from _paths(inner, f"{path}[{'' if isinstance(inner, dict) else number}]")
     else:
         yield f"{path} = {json.dumps(value)}"

@@ -34,7 +34,7 @@ def create(call: Call) -> int | None:
     body = {
         "Name": call.arguments[0] if call.arguments else "",
         "Driver": options.text("driver"),
-        "DriverOpts": environment.pairs(options.many("opt")),
+        "DriverOpts": environment.pairs(options.many("opt")) or None,
         "Labels": environment.labels(options.many("label")),
     }
     print(call.client.request("POST", "/volumes/create", body=body).json()["Name"])

@@ -40,9 +40,7 @@ class Views:
         with self._lock:
             viewed = self._open.get(upper)
             if viewed is None:
-                if not upper.exists():
-                    _mark(upper)
-                rootfs.mount(layers, upper, work, target)
+                _mount(layers, upper, work, target)
                 return
             target.mkdir(parents=True, exist_ok=True)
             if not target.is_mount():
@@ -75,10 +73,12 @@ class Views:
                     os.close(held.descriptor)
 
 
-def _mark(upper: Path) -> None:
-    """Programs tell by /.dockerenv that they are in a container. Before the first mount: it stays gone once removed."""
-    upper.mkdir(parents=True)
-    (upper / ".dockerenv").touch(0o755)
+def _mount(layers: Sequence[Path], upper: Path, work: Path, target: Path) -> None:
+    """The first time, the writable layer gets /.dockerenv, by which programs tell that they are in a container."""
+    if not (work / "work").exists():  # which overlay makes; later on the mark stays gone if it was removed
+        upper.mkdir(parents=True, exist_ok=True)
+        (upper / ".dockerenv").touch(0o755)
+    rootfs.mount(layers, upper, work, target)
 
 
 def _opened(layers: Sequence[Path], upper: Path, work: Path, target: Path) -> int:
@@ -95,7 +95,7 @@ def mounted_once(layers: Sequence[Path], upper: Path, work: Path) -> int:
     upper.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="view-", dir=upper.parent) as place:
         target = Path(place)
-        rootfs.mount(layers, upper, work, target)
+        _mount(layers, upper, work, target)
         try:
             return rootfs.copy(target)
         finally:
