@@ -9,9 +9,9 @@ plugin: DeleteEndpoint after a Join that failed, Leave and DeleteEndpoint after 
 from __future__ import annotations
 
 import json
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from netpy_docker_remote.plugin import Absent, Plugin, Refused
 
 T = TypeVar("T")
 DEFAULT: Mapping[Family, str] = {4: "0.0.0.0/0", 6: "::/0"}
-REMEMBERED = 4096  # endpoints that are known to be gone, so that nobody is asked for them twice
+REMEMBERED = 4096  # networks and endpoints that are known to be gone, so that nobody is asked for them twice
 SCOPES = ("", "local", "global")
 
 
@@ -71,7 +71,6 @@ class RemoteDriver:
         self._plugin = plugin
         self._instance = defaults.instance
         self._undone: deque[str] = deque(maxlen=REMEMBERED)
-        self._lock = threading.Lock()
 
     # ---- pure ----------------------------------------------------------------------------------------------------
 
@@ -107,11 +106,17 @@ class RemoteDriver:
     # ---- networks ------------------------------------------------------------------------------------------------
 
     def acquire_network(self, network: Network) -> AcquiredNetwork:
+        self._begin(network.id)
         self._call("CreateNetwork", bodies.create_network(network, self._without_gateway(network)))
-        return AcquiredNetwork()
+        return AcquiredNetwork(facts={"created": "true"})
 
     def release_network(self, network: Network) -> None:
-        self._call("DeleteNetwork", {"NetworkID": network.id}, leaving=True)
+        if self._is_undone(network.id):
+            return
+        failure = self._attempt("DeleteNetwork", {"NetworkID": network.id})
+        if failure is not None and ("created" in network.facts or not isinstance(failure, Refused)):
+            raise failure
+        self._undone.append(network.id)
 
     def _without_gateway(self, network: Network) -> frozenset[int]:
         if not self.capabilities.checks_gateways:
@@ -122,6 +127,7 @@ class RemoteDriver:
     # ---- endpoints -----------------------------------------------------------------------------------------------
 
     def acquire(self, network: Network, endpoint: Endpoint) -> Acquired:
+        self._begin(endpoint.id)
         undo = ["DeleteEndpoint"]
         try:
             got = self._made(network, endpoint, undo)
@@ -134,16 +140,14 @@ class RemoteDriver:
             raise
 
     def release(self, network: Network, endpoint: Endpoint) -> None:
-        with self._lock:
-            if endpoint.id in self._undone:
-                return
+        if self._is_undone(endpoint.id):
+            return
         asked = bodies.ids(network, endpoint)
         errors = [self._attempt(call, asked) for call in ("Leave", "DeleteEndpoint")]
         failed = [error for error in errors if error is not None]
         if failed and ("source" in endpoint.facts or any(not isinstance(error, Refused) for error in failed)):
             raise DriverError("; ".join(map(str, failed)))
-        with self._lock:
-            self._undone.append(endpoint.id)
+        self._undone.append(endpoint.id)
 
     def _made(self, network: Network, endpoint: Endpoint, undo: list[str]) -> Interface:
         stated = bodies.interface(endpoint)
@@ -169,8 +173,7 @@ class RemoteDriver:
     def _take_back(self, network: Network, endpoint: Endpoint, calls: Sequence[str]) -> None:
         failures = [self._attempt(call, bodies.ids(network, endpoint)) for call in calls]
         if all(failure is None or isinstance(failure, Refused) for failure in failures):
-            with self._lock:
-                self._undone.append(endpoint.id)
+            self._undone.append(endpoint.id)
 
     # ---- connectivity --------------------------------------------------------------------------------------------
 
@@ -192,6 +195,14 @@ class RemoteDriver:
             if isinstance(failure, Absent):
                 break
         return lines
+
+    def _begin(self, id: str) -> None:
+        with suppress(ValueError):
+            self._undone.remove(id)
+
+    def _is_undone(self, id: str) -> bool:
+        """Whether the plugin has let go of it before."""
+        return id in tuple(self._undone)
 
     # ---- calls ---------------------------------------------------------------------------------------------------
 
