@@ -85,7 +85,7 @@ class Containers:
         name = request.query.text("name").removeprefix("/")
         if request.query.flag("dryrun"):
             return document({"Plan": self._daemon.containers.plan(name=name, **arguments)})
-        id, warnings = self._daemon.containers.create(name=name, **arguments)
+        id, warnings = self._daemon.containers.create(name=name, platform=request.query.text("platform"), **arguments)
         return document({"Id": id, "Warnings": warnings}, status=201)
 
     def start(self, request: Request) -> Reply:

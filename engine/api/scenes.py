@@ -52,7 +52,7 @@ class Scenes:
         names: dict[str, str] = {}
         networks = self._networks()  # once for all: there may be as many as containers
         containers = self._daemon.containers.all()
-        linked = [(target, f"/{c.name}/{alias}") for c in containers for target, alias in links.pairs(c)]
+        linked = [(target, f"/{c.name}/{alias}") for c in containers for target, alias in links.asked(c.host_config)]
         for container in containers:
             scene = self._bare(container, networks, version)
             if passes(scene):

@@ -111,11 +111,15 @@ _CONFIG = {
     "StopTimeout": _NUMBER,
     "Healthcheck": _fields({"Test": _TEXTS} | _named(_NUMBER, "Interval Timeout StartPeriod StartInterval Retries")),
 }
+_BIND_FLAGS = "NonRecursive CreateMountpoint ReadOnlyNonRecursive ReadOnlyForceRecursive"
 _MOUNT = _fields(
     {
         **_named(_TEXT, "Type Source Target Consistency"),
         "ReadOnly": _FLAG,
-        "BindOptions": _fields({"Propagation": _TEXT} | _named(_FLAG, "NonRecursive CreateMountpoint")),
+        "BindOptions": _fields({"Propagation": _TEXT} | _named(_FLAG, _BIND_FLAGS)),
+            {"Propagation": _TEXT}
+            | _named(_FLAG, "NonRecursive CreateMountpoint ReadOnlyNonRecursive ReadOnlyForceRecursive")
+        ),
         "VolumeOptions": _fields({"NoCopy": _FLAG, "Labels": _TEXT_TABLE, "Subpath": _TEXT}),
         "TmpfsOptions": _fields(_named(_NUMBER, "SizeBytes Mode")),
     }

@@ -6,7 +6,7 @@ name (env files, label files, a seccomp profile) and for the caller's Surroundin
 
 from __future__ import annotations
 
-from engine.cli import endpoints, environment, mounts, ports, resources
+from engine.cli import endpoints, environment, mounts, ports, resources, throttles
 from engine.cli.flags import BadValue, Options
 from engine.cli.records import record
 from engine.client.codec import dumps, loads
@@ -231,26 +231,22 @@ def _security_option(text: str) -> str:
 def _limits_part(options: Options) -> dict[str, Any]:
     return {
         "ShmSize": resources.size_of(options, "shm-size"),
-        "Isolation": "",
+        "Isolation": options.text("isolation"),
         "CpuShares": options.number("cpu_shares"),
         "Memory": resources.size_of(options, "memory"),
         "NanoCpus": resources.nano_cpus(options.text("cpus")),
         "CgroupParent": options.text("cgroup_parent"),
         "BlkioWeight": options.number("blkio_weight"),
-        "BlkioWeightDevice": [],
-        "BlkioDeviceReadBps": [],
-        "BlkioDeviceWriteBps": [],
-        "BlkioDeviceReadIOps": [],
-        "BlkioDeviceWriteIOps": [],
+        **throttles.throttles(options),
         "CpuPeriod": options.number("cpu_period"),
         "CpuQuota": options.number("cpu_quota"),
-        "CpuRealtimePeriod": 0,
-        "CpuRealtimeRuntime": 0,
+        "CpuRealtimePeriod": options.number("cpu_rt_period"),
+        "CpuRealtimeRuntime": options.number("cpu_rt_runtime"),
         "CpusetCpus": options.text("cpuset_cpus"),
         "CpusetMems": options.text("cpuset_mems"),
         "Devices": resources.devices(options.many("device")),
         "DeviceCgroupRules": options.many("device_cgroup_rule") or None,
-        "DeviceRequests": None,
+        "DeviceRequests": throttles.device_requests(options.text("gpus")),
         "MemoryReservation": resources.size_of(options, "memory-reservation"),
         "MemorySwap": resources.size_of(options, "memory-swap", unlimited=True),
         "MemorySwappiness": options.number("memory_swappiness", -1),

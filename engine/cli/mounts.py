@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 _NAMES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
 _BOOLEANS = ("readonly", "bind-nonrecursive", "volume-nocopy")
 _TRUE, _FALSE = ("", "true", "1"), ("false", "0")
+_RECURSION: dict[str, dict[str, bool]] = {
+    "enabled": {},
+    "disabled": {"NonRecursive": True},
+    "writable": {"ReadOnlyNonRecursive": True},
+    "readonly": {"ReadOnlyForceRecursive": True},
+}
 _DETAILS = {"bind": "BindOptions", "volume": "VolumeOptions", "tmpfs": "TmpfsOptions"}
 
 
@@ -29,6 +35,10 @@ def volumes(specs: Sequence[str], directory: str) -> tuple[list[str], dict[str, 
         if not spec:
             raise ValueError("invalid empty volume spec")
         source, colon, rest = spec.partition(":")
+        if colon and "" in spec.split(":"):
+            raise ValueError(f"invalid spec: {spec}: empty section between colons")
+        if spec.count(":") > 2:
+            raise ValueError(f"invalid spec: {spec}: too many colons")
         if not colon:
             anonymous[spec] = {}
         elif source.startswith("."):
@@ -90,22 +100,38 @@ def _set(found: dict[str, Any], names: tuple[str, str], value: str, field: str) 
 
 def _set_detail(found: dict[str, Any], name: str, value: str, given: str) -> None:
     details: dict[str, Any] = found.setdefault(_DETAILS[name.partition("-")[0]], {})
-    key, _, text = value.partition("=")
+    if name in ("volume-label", "volume-opt"):
+        _set_pair(details, name, value)
+        return
     match name:
         case "bind-propagation":
             details["Propagation"] = value.lower()
+        case "bind-recursive":
+            details.update(_recursion(value))
+        case "volume-subpath":
+            details["Subpath"] = value
         case "bind-nonrecursive" | "volume-nocopy":
             details["NonRecursive" if name.startswith("bind") else "NoCopy"] = _boolean(given, value)
-        case "volume-label":
-            details.setdefault("Labels", {})[key] = text
         case "volume-driver":
             details.setdefault("DriverConfig", {})["Name"] = value
-        case "volume-opt":
-            details.setdefault("DriverConfig", {}).setdefault("Options", {})[key] = text
         case "tmpfs-size" | "tmpfs-mode":
             details["SizeBytes" if name == "tmpfs-size" else "Mode"] = _tmpfs_number(name, value)
         case _:
             raise ValueError(f"unexpected key '{given}'")
+
+
+def _set_pair(details: dict[str, Any], name: str, value: str) -> None:
+    key, _, text = value.partition("=")
+    holder = details if name == "volume-label" else details.setdefault("DriverConfig", {})
+    holder.setdefault("Labels" if name == "volume-label" else "Options", {})[key] = text
+
+
+def _recursion(value: str) -> dict[str, bool]:
+    try:
+        return _RECURSION[value.lower()]
+    except KeyError:
+        names = '"enabled", "disabled", "writable", or "readonly"'
+        raise ValueError(f"invalid value for bind-recursive: {value} (must be {names})") from None
 
 
 def _tmpfs_number(name: str, value: str) -> int:

@@ -84,9 +84,11 @@ class Containers:
         self._parts.rotation.close()
         self._parts.scheduler.close()
 
-    def create(self, *, name: str, config: Json, host_config: Json, networks: Json) -> tuple[str, list[str]]:
+    def create(
+        self, *, name: str, config: Json, host_config: Json, networks: Json, platform: str = ""
+    ) -> tuple[str, list[str]]:
         """Make a container; its id and warnings. `networks` is Docker's EndpointsConfig, in order."""
-        request = Request(name=name, config=config, host_config=host_config, networks=networks)
+        request = Request(name=name, config=config, host_config=host_config, networks=networks, platform=platform)
         entry, warnings = creation.create(self._parts, request)
         return entry.id, warnings
 

@@ -7,9 +7,11 @@ nothing of it is in the kernel. Half-made ones are marked, and undone at the nex
 from __future__ import annotations
 
 import random
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from engine.containers import health, logdrivers, merging, mounts, naming, networking, ports, wiring
+from engine.containers import health, isolation, links, logdrivers, merging, mounts, naming, networking, ports, wiring
 from engine.containers.documents import console_size, table
 from engine.containers.ending import signal_number
 from engine.containers.files import host_name
@@ -19,18 +21,19 @@ from engine.containers.release import CREATING, each, with_phase
 from engine.containers.volumes import ANONYMOUS
 from engine.model import Container, Json
 from engine.oci import resources
-from netpy.errors import InvalidArgument
+from netpy.errors import InvalidArgument, NotFound
 from netpy.model import Sandbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a client asks for, as Docker's documents."""
+    """What a client asks for, as Docker's documents. `platform` is such as `linux/arm64`."""
 
     name: str
     config: Json
     host_config: Json
     networks: Json
+    platform: str = ""
 
 
 def create(parts: Parts, request: Request) -> tuple[Entry, list[str]]:
@@ -68,9 +71,12 @@ def draft(parts: Parts, request: Request) -> tuple[Container, list[str]]:
     health.validate(request.config)
     if request.config.get("StopSignal"):
         signal_number(request.config["StopSignal"])
+    if refusal := isolation.platform_refusal(image_name, request.platform, image.config):
+        raise NotFound(refusal)
     host_config = merging.host_config(request.host_config, parts.host.defaults)
     parts.runtimes(host_config["Runtime"])
-    warnings = networking.check_options(request.config, host_config)
+    isolation.check(host_config)
+    warnings = isolation.warnings(host_config) + networking.check_options(request.config, host_config)
     resources.check(host_config, parts.host.facts.support)
     warnings += resources.warnings(host_config, parts.host.facts.support)
     config = merging.config(request.config, table(image.config, "config"), identity)
@@ -78,7 +84,10 @@ def draft(parts: Parts, request: Request) -> tuple[Container, list[str]]:
         config["Hostname"] = host_name()
     console_size(host_config)
     ports.keys(config, host_config)  # a port that is none is refused now, not when it is shown
-    host_config = _settled(parts, host_config)
+    with _names_checked():
+        isolation.check_references(host_config, parts.records.find, links.asked(host_config))
+        host_config = _settled(parts, host_config)
+        found = mounts.points(config, host_config, lambda ref: parts.records.find(ref).container.mounts)
     words = merging.command(config)
     container = Container(
         id=identity,
@@ -90,12 +99,23 @@ def draft(parts: Parts, request: Request) -> tuple[Container, list[str]]:
         host_config=host_config,
         path=words[0],
         args=tuple(words[1:]),
-        mounts=tuple(mounts.points(config, host_config, lambda ref: parts.records.find(ref).container.mounts)),
+        mounts=tuple(found),
         facts=_first_facts(parts, identity, host_config),
     )
     owner = networking.owner_of(container)
-    attachments = networking.attachments(owner, request.networks, parts.controller.network)
+    with _names_checked():
+        attachments = networking.attachments(owner, request.networks, parts.controller.network)
     return replace(container, attachments=attachments), warnings
+
+
+@contextmanager
+def _names_checked() -> Generator[None]:
+    """What the document names and is not there is the document's mistake: only of the image is it said that it is
+    not found, since clients take that for leave to pull it."""
+    try:
+        yield
+    except NotFound as error:
+        raise InvalidArgument(str(error)) from None
 
 
 def plan(parts: Parts, request: Request) -> tuple[Container, Sandbox]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from engine.containers import ports
 from engine.containers.documents import items
 from engine.containers.parts import Parts
-from engine.model import Container
+from engine.model import Container, Json
 from netpy.errors import Conflict, NotFound
 
 _NOT_TOLD = ("HOME", "PATH")
@@ -33,7 +33,7 @@ def linked(parts: Parts, container: Container) -> list[Link]:
     if container.host_config.get("NetworkMode") != "bridge":
         return []
     found: list[Link] = []
-    for name, alias in pairs(container):
+    for name, alias in asked(container.host_config):
         try:
             target = parts.records.find(name).container
         except NotFound:
@@ -46,13 +46,13 @@ def linked(parts: Parts, container: Container) -> list[Link]:
     return found
 
 
-def pairs(container: Container) -> list[tuple[str, str]]:
+def asked(host_config: Json) -> list[tuple[str, str]]:
     """What `Links` of the host configuration says: a container's reference, and the alias it is known by here.
 
     Clients write `db`, `db:alias`, or what inspect shows: `/db:/web/alias`.
     """
     found: list[tuple[str, str]] = []
-    for text in items(container.host_config, "Links"):
+    for text in items(host_config, "Links"):
         name, _, alias = str(text).lstrip("/").partition(":")
         found.append((name, alias.rpartition("/")[2] or name))
     return found
@@ -72,7 +72,7 @@ def remove(parts: Parts, reference: str) -> None:
     except NotFound:
         raise NotFound(f"No such container: {reference}") from None
     with entry.lock:
-        known = pairs(entry.container)
+        known = asked(entry.container.host_config)
         left = [f"{name}:{other}" for name, other in known if other != alias]
         if len(left) == len(known):
             raise NotFound(f"No such container: {reference}")

@@ -4,6 +4,7 @@ The result are the entries that `docker inspect` shows under `Mounts`. A volume 
 whoever makes it gives it a name. Besides the fields that are shown an entry may have
 
     Required     a bind whose source must exist, unlike with `-v`
+    Options      more of a bind, as mount(8) takes them
     Recursive    False for a bind without what is mounted below its source
     Subpath      the directory of the volume that is mounted
     Tmpfs        the options of a tmpfs, as mount(8) takes them
@@ -180,6 +181,7 @@ def _bind_mount(document: Mapping[str, Any], destination: str, what: str) -> Jso
         "Propagation": propagation,
         "Required": not options.get("CreateMountpoint"),
         "Recursive": not options.get("NonRecursive"),
+        **({"Options": ["rro"]} if options.get("ReadOnlyForceRecursive") else {}),
     }
 
 

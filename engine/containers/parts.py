@@ -117,6 +117,10 @@ class Paths:
     def rootfs(self, container_id: str) -> Path:
         return self.bundle(container_id) / "rootfs"
 
+    def shared_memory(self, container_id: str) -> Path:
+        """What other containers see as /dev/shm, too, if it is shareable."""
+        return self.bundle(container_id) / "shm"
+
     def netns(self, container_id: str) -> Path:
         return self.exec_root / "netns" / container_id[:12]
 

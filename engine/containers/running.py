@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine import lifecycle
-from engine.containers import links, sources, streaming, wiring
+from engine.containers import isolation, links, sources, streaming, wiring
 from engine.containers.documents import items
 from engine.containers.parts import Parts, Process, announce
 from engine.containers.probing import healthy_start
@@ -29,7 +29,7 @@ from engine.model import Container
 from engine.oci.spec import SpecRequest, oci_spec
 from engine.runtime import accounts, host
 from engine.runtime.cgroups import container_path
-from netpy.errors import NetpyError
+from netpy.errors import KernelError, NetpyError
 from netpy.model import Endpoint
 
 T = TypeVar("T")
@@ -180,7 +180,9 @@ def _make(parts: Parts, container: Container) -> Process:
 
 
 def _request(parts: Parts, container: Container, rootfs: Path) -> SpecRequest:
-    config, host_config = container.config, container.host_config
+    config, host_config = container.config, host.with_block_devices(container.host_config)
+    if refusal := isolation.gpu_refusal(host_config):
+        raise KernelError(refusal)
     target = wiring.target_of(parts, container)
     netns = wiring.sandbox_of(parts, target.container if target else container).netns
     namespaces = {
@@ -199,6 +201,7 @@ def _request(parts: Parts, container: Container, rootfs: Path) -> SpecRequest:
         domainname=config.get("Domainname") or "",
         netns=netns,
         namespaces=namespaces,
+        shm=sources.shared_memory(parts, container),
         mounts=tuple(sources.prepared(parts, container, rootfs)),
         devices=host.devices(host_config),
         user=accounts.resolve(rootfs, config.get("User") or "", tuple(items(host_config, "GroupAdd"))),

@@ -13,8 +13,9 @@ from engine.containers import wiring
 from engine.containers.parts import Parts
 from engine.containers.volumes import inside
 from engine.model import Container, Json
-from engine.oci.mounts import Mount
+from engine.oci.mounts import DEFAULT_SHM, Mount
 from engine.runtime import filesystems
+from engine.runtime.filesystems import QUIET
 from netpy.errors import InvalidArgument, KernelError
 
 
@@ -30,6 +31,27 @@ def prepared(parts: Parts, container: Container, rootfs: Path) -> list[Mount]:
     return found + [_mount(parts, container, point, rootfs) for point in container.mounts]
 
 
+def shared_memory(parts: Parts, container: Container) -> str:
+    """The directory that is /dev/shm in it and in others; empty where it has one of its own."""
+    mode = str(container.host_config.get("IpcMode") or "")
+    if mode == "shareable":
+        place = parts.paths.shared_memory(container.id)
+        place.mkdir(parents=True, exist_ok=True)
+        if not filesystems.is_mounted(place):
+            size = int(container.host_config.get("ShmSize") or DEFAULT_SHM)
+            filesystems.mount("shm", place, "tmpfs", QUIET, f"mode=1777,size={size}")
+        return str(place)
+    if not mode.startswith("container:"):
+        return ""
+    donor = parts.records.find(mode.removeprefix("container:")).container
+    if donor.host_config.get("IpcMode") == "host":
+        return "/dev/shm"
+    if donor.host_config.get("IpcMode") != "shareable":
+        hint = "hint: use IpcMode:shareable for the donor container"
+        raise KernelError(f"cannot join IPC of a container {donor.id}: non-shareable IPC ({hint})")
+    return str(parts.paths.shared_memory(donor.id))
+
+
 def adopt(parts: Parts, container: Container) -> None:
     """An earlier daemon has started it: note what it uses."""
     for name in _volumes(container):
@@ -37,7 +59,8 @@ def adopt(parts: Parts, container: Container) -> None:
 
 
 def release(parts: Parts, container: Container) -> None:
-    """It has ended: its volumes are no longer in use by it."""
+    """It has ended: its volumes are no longer in use by it, and its memory is not shared any more."""
+    filesystems.unmount(parts.paths.shared_memory(container.id))
     for name in _volumes(container):
         parts.volumes.unmount(name, container.id)
 
@@ -59,6 +82,7 @@ def _mount(parts: Parts, container: Container, point: Json, rootfs: Path) -> Mou
         read_only=read_only,
         propagation=point["Propagation"] or "rprivate",
         recursive=point.get("Recursive", True),
+        options=tuple(point.get("Options") or ()),
     )
 
 

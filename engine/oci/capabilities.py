@@ -47,6 +47,12 @@ def granted(*, add: Iterable[str], drop: Iterable[str], privileged: bool, availa
     return (base - (dropped - added)) | (added - {"ALL"})
 
 
+def check(*, add: Iterable[str], drop: Iterable[str]) -> None:
+    """InvalidArgument for a name that is none."""
+    _names("CapAdd", add)
+    _names("CapDrop", drop)
+
+
 def _names(field: str, names: Iterable[str]) -> frozenset[str]:
     found: set[str] = set()
     for name in names:

@@ -38,8 +38,11 @@ def tmpfs(host_config: Json) -> list[Mount]:
     return found
 
 
-def kernel_mounts(host_config: Json, *, private_ipc: bool, private_cgroup: bool) -> list[Json]:
-    """/proc, /dev and its children, /sys and the control groups, as Docker mounts them."""
+def kernel_mounts(host_config: Json, *, shm: str | None, private_cgroup: bool) -> list[Json]:
+    """/proc, /dev and its children, /sys and the control groups, as Docker mounts them.
+
+    `shm` is the directory that is bound to /dev/shm, empty for a file system of its own, None for nothing there.
+    """
     privileged = bool(host_config.get("Privileged"))
     access = "rw" if privileged else "ro"
     quiet = ["nosuid", "noexec", "nodev"]
@@ -52,11 +55,11 @@ def kernel_mounts(host_config: Json, *, private_ipc: bool, private_cgroup: bool)
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", cgroup),
         _mount("/dev/mqueue", "mqueue", "mqueue", quiet),
     ]
-    if private_ipc:
+    if shm == "":
         size = int(host_config.get("ShmSize") or DEFAULT_SHM)
         mounts.append(_mount("/dev/shm", "tmpfs", "shm", [*quiet, "mode=1777", f"size={size}"]))
-    else:
-        mounts.append(_mount("/dev/shm", "bind", "/dev/shm", ["rbind", "rprivate", *quiet]))
+    elif shm:
+        mounts.append(_mount("/dev/shm", "bind", shm, ["rbind", "rprivate"]))
     return mounts
 
 

@@ -19,7 +19,7 @@ CPU_PERIOD = 100_000  # microseconds: the kernel's default
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Support:
-    """Which limits the host can enforce. `cpus` is how many processors it has."""
+    """Which limits the host can enforce. `cpus` is how many processors it has, `nodes` how many of memory."""
 
     memory: bool = True
     swap: bool = True
@@ -30,6 +30,8 @@ class Support:
     throttle: bool = True
     swappiness: bool = True
     cpus: int = 1
+    nodes: int = 1
+    weight_device: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,8 @@ def check(host_config: Json, support: Support, *, update: bool = False) -> None:
     if support.weight and (weight := _number(host_config, "BlkioWeight")) and not 10 <= weight <= 1000:
         raise InvalidArgument("Range of blkio weight is from 10 to 1000")
     if support.cpuset:
-        _check_cpus(str(host_config.get("CpusetCpus") or ""), support.cpus)
+        _check_set(str(host_config.get("CpusetCpus") or ""), support.cpus, ("cpuset cpus", "CPUs"))
+        _check_set(str(host_config.get("CpusetMems") or ""), support.nodes, ("cpuset mems", "memory nodes"))
 
 
 def _memory_problems(host_config: Json, update: bool) -> list[tuple[str, bool]]:
@@ -107,17 +110,17 @@ def _cpu_problems(host_config: Json, support: Support) -> list[tuple[str, bool]]
     ]
 
 
-def _check_cpus(text: str, count: int) -> None:
-    """`0-3,5` must be processors that are there."""
+def _check_set(text: str, count: int, words: tuple[str, str]) -> None:
+    """`0-3,5` must be processors, or nodes of memory, that are there."""
     highest = -1
     for part in text.split(",") if text else ():
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise InvalidArgument(f"Invalid value {text} for cpuset cpus: invalid format: {part}")
+            raise InvalidArgument(f"Invalid value {text} for {words[0]}: invalid format: {part}")
         highest = max(highest, int(last or first))
     if highest >= count:
         there = f"0-{count - 1}" if count > 1 else "0"
-        raise InvalidArgument(f"Requested CPUs are not available - requested {text}, available: {there}")
+        raise InvalidArgument(f"Requested {words[1]} are not available - requested {text}, available: {there}")
 
 
 def memory(host_config: Json, support: Support) -> Json:
@@ -171,10 +174,16 @@ def block_io(host_config: Json, support: Support) -> Json:
     found: Json = {}
     if (weight := _number(host_config, "BlkioWeight")) and support.weight:
         found["weight"] = weight
+    if (weights := cast("list[Json]", host_config.get("BlkioWeightDevice") or [])) and support.weight_device:
+        found["weightDevice"] = [_weighed(entry) for entry in weights]
     for key, field in THROTTLES.items() if support.throttle else ():
         if entries := cast("list[Json]", host_config.get(field) or []):
             found[key] = [_throttle(entry) for entry in entries]
     return found
+
+
+def _weighed(entry: Json) -> Json:
+    return {"major": entry["Major"], "minor": entry["Minor"], "weight": int(entry["Weight"])}
 
 
 def _throttle(entry: Json) -> Json:
@@ -261,6 +270,11 @@ _LACKING: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("cpu", ("NanoCpus",), _UNSUPPORTED.format("CPU CFS quota", "Quota discarded.")),
     ("cpuset", ("CpusetCpus",), _UNSUPPORTED.format("cpuset", "Cpuset discarded.")),
     ("weight", ("BlkioWeight",), _UNSUPPORTED.format("Block I/O weight", "Weight discarded.")),
+    (
+        "weight_device",
+        ("BlkioWeightDevice",),
+        _UNSUPPORTED.format("Block I/O weight_device", "Weight-device discarded."),
+    ),
 )
 
 

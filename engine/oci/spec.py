@@ -65,6 +65,7 @@ class SpecRequest:
     `netns` is the path of the network namespace, empty for the host's. `namespaces` maps pid, ipc, uts to "host" or
     to the path of a namespace to join; a kind that is missing gets a namespace of its own. `mounts` are put in besides
     the HostConfig's Tmpfs. `devices` are the nodes that were asked for, looked up. `cgroup` is the group's path.
+    `shm` is the directory of the host to be /dev/shm, where that is shared.
     """
 
     id: str
@@ -73,6 +74,7 @@ class SpecRequest:
     config: Json
     host_config: Json
     cgroup: str
+    shm: str = ""
     hostname: str = ""
     domainname: str = ""
     netns: str = ""
@@ -109,10 +111,15 @@ def oci_spec(request: SpecRequest) -> Json:
 
 def _kernel_mounts(request: SpecRequest) -> list[Json]:
     return mounts.kernel_mounts(
-        request.host_config,
-        private_ipc=_namespace(request, "ipc") != "host",
-        private_cgroup=_private_cgroup(request),
+        request.host_config, shm=_shared_memory(request), private_cgroup=_private_cgroup(request)
     )
+
+
+def _shared_memory(request: SpecRequest) -> str | None:
+    """What /dev/shm is: the directory that is bound there, empty for a file system of its own, None for nothing."""
+    if request.host_config.get("IpcMode") == "none":
+        return None
+    return "/dev/shm" if _namespace(request, "ipc") == "host" else request.shm
 
 
 def _private_cgroup(request: SpecRequest) -> bool:
@@ -136,7 +143,7 @@ def _process(request: SpecRequest) -> Json:
         ),
         "cwd": request.cwd or str(config.get("WorkingDir") or "") or "/",
         "capabilities": _capability_sets(_granted(request)),
-        "noNewPrivileges": _security_options(host_config).get("no-new-privileges") == "true",
+        "noNewPrivileges": security_options(host_config).get("no-new-privileges") == "true",
     }
     rows, columns = _console_size(host_config)
     if tty and rows and columns:
@@ -275,7 +282,8 @@ def _sysctls(request: SpecRequest) -> Json:
     return defaults | asked
 
 
-def _security_options(host_config: Json) -> dict[str, str]:
+def security_options(host_config: Json) -> dict[str, str]:
+    """`SecurityOpt` by name. InvalidArgument for an option that does not exist."""
     found: dict[str, str] = {}
     for option in cast("list[str]", host_config.get("SecurityOpt") or []):
         # The separator was a colon once; a seccomp profile comes inline, as JSON.
@@ -288,7 +296,7 @@ def _security_options(host_config: Json) -> dict[str, str]:
 
 
 def _seccomp(request: SpecRequest) -> Json | None:
-    wanted = _security_options(request.host_config).get("seccomp", "")
+    wanted = security_options(request.host_config).get("seccomp", "")
     if wanted == "unconfined" or (not wanted and request.host_config.get("Privileged")):
         return None
     held = _granted(request)
@@ -333,7 +341,7 @@ def exec_process(request: ExecRequest) -> Json:
         "env": environment(env, hostname=request.hostname, tty=tty, home=request.user.home),
         "cwd": str(options.get("WorkingDir") or request.container.get("WorkingDir") or "/"),
         "capabilities": _capability_sets(held),
-        "noNewPrivileges": _security_options(host_config).get("no-new-privileges") == "true",
+        "noNewPrivileges": security_options(host_config).get("no-new-privileges") == "true",
     }
     if limits := rlimits(host_config, request.facts.ceilings):
         process["rlimits"] = limits

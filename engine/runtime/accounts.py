@@ -82,7 +82,7 @@ def _group(groups: list[list[str]], name: str) -> int:
     found = next((int(row[2]) for row in groups if row[0] == name), None)
     gid = found if found is not None else _number(name)
     if gid is None:
-        raise InvalidArgument(f"unable to find group {name}: no matching entries in group file")
+        raise InvalidArgument(f"Unable to find group {name}: no matching entries in group file")
     return gid
 
 
@@ -90,7 +90,7 @@ def _number(text: str) -> int | None:
     if not (text.isascii() and text.isdigit()):
         return None
     if int(text) > _MAX_ID:
-        raise InvalidArgument(f"uids and gids must be in range 0-{_MAX_ID}: {text}")
+        raise InvalidArgument(f"uids and gids must be in range 0-{_MAX_ID}")
     return int(text)
 
 

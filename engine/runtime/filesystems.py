@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.runtime import rootfs
 
+QUIET = 2 | 4 | 8  # nosuid, nodev, noexec
 _libc = ctypes.CDLL(None, use_errno=True)
 
 

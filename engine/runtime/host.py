@@ -74,6 +74,8 @@ def support(hierarchy: Hierarchy) -> Support:
         throttle=has(io, "blkio.throttle.read_bps_device"),
         swappiness=not hierarchy.is_v2("memory"),
         cpus=os.cpu_count() or 1,
+        nodes=len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))) or 1,
+        weight_device=has(io, "blkio.weight_device") or has(io, "blkio.bfq.weight_device"),
     )
 
 
@@ -129,14 +131,18 @@ def with_block_devices(host_config: Json) -> Json:
 
 
 def _throttled(host_config: Json) -> list[str]:
-    return [field for field in THROTTLES.values() if host_config.get(field)]
+    return [field for field in (*THROTTLES.values(), "BlkioWeightDevice") if host_config.get(field)]
 
 
 def _numbered(entry: Json) -> Json:
-    device = _node(Path(str(entry.get("Path", ""))), "", "")
-    if device is None or device.kind != "b":
-        raise InvalidArgument(f"cannot throttle {entry.get('Path')}: it is no block device")
-    return entry | {"Major": device.major, "Minor": device.minor}
+    path = str(entry.get("Path", ""))
+    try:
+        node = Path(path).stat()
+    except OSError as error:
+        raise InvalidArgument(f"stat {path}: {(error.strerror or '').lower()}") from None
+    if not stat.S_ISBLK(node.st_mode):
+        raise InvalidArgument(f"cannot throttle {path}: it is no block device")
+    return entry | {"Major": os.major(node.st_rdev), "Minor": os.minor(node.st_rdev)}
 
 
 def _asked(source: Path, target: str, access: str) -> list[Device]:

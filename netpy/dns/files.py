@@ -170,7 +170,9 @@ def hosts(
 
 def own_names(hostname: str, domainname: str = "") -> tuple[str, ...]:
     """What a container calls itself: with its domain first, where it has one, so that it is the canonical name."""
-    return (f"{hostname}.{domainname}", hostname) if domainname else (hostname,)
+    full = f"{hostname}.{domainname}" if domainname else hostname
+    short = full.partition(".")[0]
+    return (full, short) if short != full else (full,)
 
 
 def extra_host(entry: str) -> tuple[str, str]:

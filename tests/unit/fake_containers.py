@@ -34,7 +34,9 @@ class FakeContainers:
         self.log = Log((), follow=False)
         self.frames: Frames = (Frame(STDOUT, b"out\n"), Frame(STDERR, b"err\n"))
 
-    def create(self, *, name: str, config: Json, host_config: Json, networks: Json) -> tuple[str, list[str]]:
+    def create(
+        self, *, name: str, config: Json, host_config: Json, networks: Json, platform: str = ""
+    ) -> tuple[str, list[str]]:
         self._daemon.images.resolve(str(config.get("Image")))
         if any(c.name == name for c in self._known.values()):
             raise Conflict(f'Conflict. The container name "/{name}" is already in use')

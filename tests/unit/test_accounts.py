@@ -49,7 +49,7 @@ def test_more_groups() -> None:
     ("asked", "message"),
     [
         ("x", "unable to find user x: no matching entries in passwd file"),
-        ("www:x", "unable to find group x: no matching entries in group file"),
+        ("www:x", "Unable to find group x: no matching entries in group file"),
         ("99999999999", "uids and gids must be in range"),
         ("-1", "unable to find user -1"),
     ],

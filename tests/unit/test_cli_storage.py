@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from engine.cli.flags import BadValue
 from engine.cli.main import run
 from engine.cli.units import natural
 
 from .cli_daemon import IMAGE_ID, Answer, Daemon, answering
+from .cli_documents import body
 
 Outputs = pytest.CaptureFixture[str]
 VOLUMES = [
@@ -101,3 +103,43 @@ def test_disk_usage_in_full(daemon: Daemon, capsys: Outputs) -> None:
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[3][-4:] == ["3kB", "1kB", "2kB", "1"]
     assert ["v10", "0", "500B"] in lines and ["Build", "cache", "usage:", "0B"] in lines
+
+
+def test_devices_that_are_slowed_down() -> None:
+    host = body(
+        *[
+            "--device-read-bps",
+            "/dev/sda:1mb",
+            "--device-write-iops",
+            "/dev/sda:10",
+            "--blkio-weight-device",
+            "/dev/sda:500",
+        ]
+    )["HostConfig"]
+    assert host["BlkioDeviceReadBps"] == [{"Path": "/dev/sda", "Rate": 1 << 20}]
+    assert host["BlkioDeviceWriteIOps"] == [{"Path": "/dev/sda", "Rate": 10}]
+    assert host["BlkioWeightDevice"] == [{"Path": "/dev/sda", "Weight": 500}]
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        ("--device-read-bps /dev/sda", "bad format: /dev/sda"),
+        ("--device-read-iops sda:1", "bad format for device path: sda:1"),
+        ("--blkio-weight-device /dev/sda:5", "invalid weight for device: /dev/sda:5"),
+        ("--gpus some", 'invalid count (some): value must be either "all" or an integer'),
+        ("--mount type=bind,src=/a,dst=/b,bind-recursive=x", "invalid value for bind-recursive: x"),
+        ("-v :/x", "invalid spec: :/x: empty section between colons"),
+        ("-v /a:/b:ro:z", "invalid spec: /a:/b:ro:z: too many colons"),
+        ("--log-driver none --log-opt a=b", "invalid logging opts for driver none"),
+    ],
+)
+def test_what_is_refused_before_the_daemon_is_asked(argv: str, complaint: str) -> None:
+    with pytest.raises((BadValue, ValueError)) as refused:
+        body(*argv.split())
+    assert str(refused.value).startswith(complaint)
+
+
+def test_devices_by_what_they_can_do() -> None:
+    (every,) = body("--gpus", "all")["HostConfig"]["DeviceRequests"]
+    assert (every["Count"], every["Capabilities"]) == (-1, [["gpu"]])

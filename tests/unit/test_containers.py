@@ -46,13 +46,13 @@ def test_the_newest_comes_first(lab: Lab) -> None:
     [
         ({"Image": "nosuch"}, {}, NotFound, "No such image: nosuch:latest"),
         ({"Image": ""}, {}, InvalidArgument, "no image specified"),
-        ({}, {"NetworkMode": "nosuch"}, NotFound, "network nosuch not found"),
-        ({}, {"NetworkMode": "container:nosuch"}, NotFound, "No such container: nosuch"),
+        ({}, {"NetworkMode": "nosuch"}, InvalidArgument, "network nosuch not found"),
+        ({}, {"NetworkMode": "container:nosuch"}, InvalidArgument, "No such container: nosuch"),
         ({}, {"PortBindings": {"x": [{}]}}, InvalidArgument, "invalid port"),
         ({}, {"Binds": ["bad name:/x"]}, InvalidArgument, "invalid characters for a local volume name"),
         ({}, {"Runtime": "kata"}, InvalidArgument, "unknown or invalid runtime name: kata"),
         ({}, {"Memory": 1024}, InvalidArgument, "Minimum memory limit allowed is 6MB"),
-        ({}, {"VolumesFrom": ["nosuch"]}, NotFound, "No such container: nosuch"),
+        ({}, {"VolumesFrom": ["nosuch"]}, InvalidArgument, "No such container: nosuch"),
     ],
 )
 def test_a_refused_create_leaves_nothing(

@@ -95,7 +95,7 @@ def summary(scene: Scene, now: datetime) -> Json:
 
 def link_names(container: Container) -> list[str]:
     """Its links on the default bridge, as `/TARGET:/CONTAINER/ALIAS`."""
-    return [f"/{target}:/{container.name}/{alias}" for target, alias in links.pairs(container)]
+    return [f"/{target}:/{container.name}/{alias}" for target, alias in links.asked(container.host_config)]
 
 
 def command(container: Container) -> str:
