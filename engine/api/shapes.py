@@ -117,9 +117,6 @@ _MOUNT = _fields(
         **_named(_TEXT, "Type Source Target Consistency"),
         "ReadOnly": _FLAG,
         "BindOptions": _fields({"Propagation": _TEXT} | _named(_FLAG, _BIND_FLAGS)),
-            {"Propagation": _TEXT}
-            | _named(_FLAG, "NonRecursive CreateMountpoint ReadOnlyNonRecursive ReadOnlyForceRecursive")
-        ),
         "VolumeOptions": _fields({"NoCopy": _FLAG, "Labels": _TEXT_TABLE, "Subpath": _TEXT}),
         "TmpfsOptions": _fields(_named(_NUMBER, "SizeBytes Mode")),
     }
