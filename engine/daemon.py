@@ -212,7 +212,7 @@ class Daemon:
     @property
     def driver_names(self) -> list[str]:
         """Every network driver that can be asked for."""
-        return self.drivers.names()
+        return self.controller.driver_names()
 
     @property
     def volumes(self) -> Volumes:

@@ -1,8 +1,8 @@
 """The HTTP server of the Docker Engine API: `serve` a daemon on sockets until told to stop.
 
-Who does what: `server` accepts, `connection` frames, `router` finds, the modules by noun (`networks`, `containers`,
-`streaming`, `exec`, `images`, `build`, `registry`, `volumes`, `system`) decode and encode, `views` shape, `errors` says
-how failures look.
+Who does what: `server` accepts, `connection` frames, `router` finds, the modules by noun (`networks`, `drivers`,
+`containers`, `streaming`, `exec`, `images`, `build`, `registry`, `volumes`, `system`) decode and encode, `views` shape,
+`errors` says how failures look.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from engine.api.archive import Archive
 from engine.api.backend import Daemon
 from engine.api.build import Build
 from engine.api.containers import Containers
+from engine.api.drivers import Drivers
 from engine.api.exec import Exec
 from engine.api.images import Images
 from engine.api.networks import Networks
@@ -38,5 +39,5 @@ def serve(daemon: Daemon, sockets: Sequence[socket.socket], stop: threading.Even
 
 def router(daemon: Daemon) -> Router:
     """All routes of the API over that daemon."""
-    nouns = (System, Networks, Containers, Streams, Exec, Archive, Registry, Images, Build, Volumes, Swarm)
+    nouns = (System, Networks, Drivers, Containers, Streams, Exec, Archive, Registry, Images, Build, Volumes, Swarm)
     return Router(route for noun in nouns for route in noun(daemon).routes())

@@ -103,6 +103,9 @@ DESCRIPTIONS: Mapping[str, Described] = {
     "POST /networks/{id}/connect": _row("dryrun?", "object", kind=""),
     "POST /networks/{id}/disconnect": _row(body="object", kind=""),
     "GET /netpy/check": _row(),
+    "GET /netpy/drivers": _row(kind="list"),
+    "GET /netpy/drivers/{name}": _row(),
+    "GET /netpy/ipam/{name}": _row(),
     "POST /netpy/repair": _row(),
     # volumes and plugins
     "GET /volumes": _row("filters{}"),

@@ -110,7 +110,8 @@ class Command:
 
             print(command_help(self, path))
             return 0
-        if complaint := self._arity.complaint(len(arguments)):
+        asks = options.values.get("help_options")  # like --help it needs no arguments, but it needs a daemon
+        if (complaint := self._arity.complaint(len(arguments))) and not asks:
             from engine.cli.help import usage
 
             see = f"See '{path} --help'."

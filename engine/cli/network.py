@@ -39,11 +39,16 @@ if TYPE_CHECKING:
     flag("--config-only", help="Not supported: create each network with its own flags"),
     text("--config-from", help="Not supported: create each network with its own flags"),
     flag("--dry-run", help="Print the plan and change nothing"),
+    flag("--help-options", help="Print the options of the driver, and change nothing"),
     least=1,
     most=1,
 )
 def create(call: Call) -> int | None:
     """Create a network"""
+    if call.options.flag("help_options"):
+        from engine.cli.driver import print_options
+
+        return print_options(call.client, call.options.text("driver"), call.options.text("ipam_driver"))
     try:
         body = network_body(call.arguments[0], call.options)
     except ValueError as error:

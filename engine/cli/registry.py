@@ -108,6 +108,17 @@ BUILDER = LazyGroup(
     },
     "Manage builds",
 )
+DRIVER = LazyGroup(
+    "driver",
+    {
+        "ls": Entry(_C + "driver:drivers", "List drivers of networks and of addresses"),
+        "list": Entry(_C + "driver:drivers", "List drivers of networks and of addresses", hidden=True),
+        "options": Entry(_C + "driver:options", "Show the options of a network driver"),
+        "new": Entry(_C + "driver:new", "Write a package with a driver that works, its tests and its README"),
+        "test": Entry(_C + "driver:test", "Hold a driver to the rules that every driver keeps"),
+    },
+    "Manage and write drivers",
+)
 SYSTEM = LazyGroup(
     "system",
     {
@@ -143,6 +154,7 @@ ROOT = LazyGroup(
         "image": Entry(_C + "registry:IMAGE", "Manage images"),
         "network": Entry(_C + "registry:NETWORK", "Manage networks"),
         "volume": Entry(_C + "registry:VOLUME", "Manage volumes"),
+        "driver": Entry(_C + "registry:DRIVER", "Manage and write drivers"),
         "builder": Entry(_C + "registry:BUILDER", "Manage builds"),
         "system": Entry(_C + "registry:SYSTEM", "Manage netpy"),
     },

@@ -32,6 +32,9 @@ from netpy.controller.truth import Truth
 from netpy.controller.wiring import Wiring
 from netpy.diff import Plan
 from netpy.dns import NameService
+from netpy.drivers import Driver
+from netpy.drivers.addressing import IpamDriver
+from netpy.drivers.builtin import DefaultIpam
 from netpy.drivers.registry import Registry
 from netpy.firewall.ports import Ports
 from netpy.ipam import Pool
@@ -131,6 +134,32 @@ class Controller:
     def prune_networks(self, keep: Callable[[Network], bool]) -> list[str]:
         """Remove the networks that nobody uses, apart from predefined ones and those to keep. Names of the removed."""
         return prune(self._networks, self.networks(), keep)
+
+    # ---- drivers -------------------------------------------------------------------------------------------------
+
+    def driver_names(self) -> list[str]:
+        """Every network driver that could be asked for: built in, installed, or found by a finder."""
+        return self._context.outside.names()
+
+    def ipam_names(self) -> list[str]:
+        """Every IPAM driver that is built in or installed."""
+        return self._context.drivers.ipam_names()
+
+    def driver(self, name: str) -> Driver:
+        """The network driver of that name: NotFound where there is none, Unsupported where it does not load."""
+        self._context.outside.seek(name)
+        return self._context.drivers.get(name)
+
+    def ipam_driver(self, name: str) -> IpamDriver:
+        """The IPAM driver of that name, as `driver`."""
+        if name in ("", "default"):
+            return DefaultIpam()
+        self._context.outside.seek("null", name)
+        return self._context.drivers.ipam(name)
+
+    def answers_names(self, network: Network) -> bool:
+        """Whether the embedded DNS answers in this network."""
+        return self._context.wiring.answers_names(network)
 
     # ---- endpoints -----------------------------------------------------------------------------------------------
 

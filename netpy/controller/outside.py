@@ -32,7 +32,7 @@ from netpy.objects import Given
 
 T = TypeVar("T")
 Step = Callable[[], object]
-LOADING = 20.0
+LOADING, LOOKING = 20.0, 3.0
 logger = logging.getLogger(__name__)
 
 
@@ -67,6 +67,14 @@ class Outside:
         self.calls.ask(who, "loading", LOADING, attempt)
         if failures:
             raise failures[0]
+
+    def names(self) -> list[str]:
+        """The network drivers that could be asked for. Without those of finders when they do not answer."""
+        try:
+            return self.calls.ask("finders of drivers", "names", LOOKING, self._drivers.names, None)
+        except NetpyError as error:
+            logger.warning("%s", error)
+            return self._drivers.installed()
 
     def asks(self, plugs: Iterable[Plug]) -> bool:
         """Whether any of these endpoints needs something from outside."""

@@ -49,8 +49,12 @@ class Registry:
 
     def names(self) -> list[str]:
         """Every driver name that could be asked for, loaded or not, sorted. Finders are asked, and may block."""
-        found = {name for finder in self._all_finders() for name in self._names_of(finder)}
-        return sorted({*BUILT_IN, *self._drivers, *(point.name for point in self._points(GROUP)), *found})
+        found = {name for _, finder in self._each_finder() for name in self._names_of(finder)}
+        return sorted({*self.installed(), *found})
+
+    def installed(self) -> list[str]:
+        """Every driver name that is built in, an installed package or in use, sorted. Does not block."""
+        return sorted({*BUILT_IN, *self._drivers, *(point.name for point in self._points(GROUP))})
 
     def ipam_names(self) -> list[str]:
         """Every IPAM driver that is built in or an installed package, sorted."""
@@ -153,9 +157,6 @@ class Registry:
                 logger.warning("driver %s is built in: the one of %s is not used", name, _origin(point))
 
     # ---- finders -------------------------------------------------------------------------------------------------
-
-    def _all_finders(self) -> list[Finder]:
-        return [finder for _, finder in self._each_finder()]
 
     def _each_finder(self) -> Sequence[tuple[str, Finder]]:
         for point in self._points(FINDER_GROUP):
