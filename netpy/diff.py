@@ -109,9 +109,14 @@ def diff(found: Iterable[KernelObject], wanted: Iterable[KernelObject]) -> Plan:
             makes.append(Create(obj))
         elif old != obj:
             makes.append(Update(old, obj))
-    deletes.sort(key=lambda c: (c.before.RANK, c.key), reverse=True)
-    makes.sort(key=lambda c: (c.after.RANK, c.key))
+    deletes.sort(key=lambda c: _order(c.before), reverse=True)
+    makes.sort(key=lambda c: _order(c.after))
     return Plan((*deletes, *makes))
+
+
+def _order(obj: KernelObject) -> tuple[int, bool, Key]:
+    """When to make it: by rank; among routes, those on-link before those through a next hop, which may need them."""
+    return obj.RANK, bool(getattr(obj, "via", "")), obj.key
 
 
 def apply(plan: Plan, state: Iterable[KernelObject]) -> State:

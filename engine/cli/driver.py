@@ -57,7 +57,7 @@ def new(call: Call) -> int | None:
 
 @command("test", "MODULE[:ATTRIBUTE]", least=1, most=1)
 def test(call: Call) -> int | None:
-    """Hold a driver to the rules that every driver keeps, as root on the real kernel too"""
+    """Hold a driver to the rules that every driver keeps"""
     from engine.cli import trial
 
     return trial.report(call.arguments[0])

@@ -16,10 +16,11 @@ from collections.abc import Iterator, Mapping
 
 from netpy.diff import State
 from netpy.drivers import Defaults, Option, Traits
-from netpy.model import Endpoint, Network, NetworkSpec
-from netpy.objects import Address, KernelObject, Route, Veth
+from netpy.model import Endpoint, Network, NetworkSpec, Subnet
+from netpy.objects import Address, KernelObject, Route, Sysctl, Veth
 
 DEFAULT = {4: "0.0.0.0/0", 6: "::/0"}
+FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 
 
 def mtu(text: str) -> int:
@@ -44,7 +45,7 @@ class CLASS:
         return spec
 
     def network_state(self, network: Network) -> State:
-        return frozenset()
+        return frozenset(Sysctl(name=FORWARDING[subnet.family], value="1") for subnet in network.subnets)
 
     def endpoint_state(self, network: Network, endpoint: Endpoint) -> State:
         return frozenset(self._objects(network, endpoint))
@@ -54,14 +55,19 @@ class CLASS:
         size = mtu(network.spec.options.get("mtu") or str(self.defaults.mtu))
         mark = f"{self.defaults.instance}/endpoint/{endpoint.id[:12]}"
         yield Veth(name=host, peer_netns=inside, ifname=endpoint.ifname, mac=endpoint.mac, mtu=size, mark=mark)
-        for address in endpoint.addresses:
-            yield Address(netns=inside, link=endpoint.ifname, address=address)
         for subnet in network.subnets:
-            width = 32 if subnet.family == 4 else 128
-            yield Address(link=host, address=f"{subnet.gateway}/{width}")
-            yield Route(link=host, destination=f"{endpoint.address_of(subnet.family)}/{width}")
-            if subnet.family in endpoint.gateways:
-                yield Route(netns=inside, destination=DEFAULT[subnet.family], link=endpoint.ifname, via=subnet.gateway)
+            yield from self._routes(subnet, endpoint, host)
+
+    def _routes(self, subnet: Subnet, endpoint: Endpoint, host: str) -> Iterator[KernelObject]:
+        inside, link, width = endpoint.sandbox.netns, endpoint.ifname, 32 if subnet.family == 4 else 128
+        address, gateway = f"{endpoint.address_of(subnet.family)}/{width}", f"{subnet.gateway}/{width}"
+        yield Address(link=host, address=gateway)
+        yield Route(link=host, destination=address)
+        yield Address(netns=inside, link=link, address=address)
+        yield Route(netns=inside, link=link, destination=gateway)
+        yield Route(netns=inside, link=link, destination=subnet.subnet, via=subnet.gateway)
+        if subnet.family in endpoint.gateways:
+            yield Route(netns=inside, link=link, destination=DEFAULT[subnet.family], via=subnet.gateway)
 '''
 
 TESTS = '''from netpy.drivers import Defaults, Driver

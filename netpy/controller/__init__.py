@@ -35,7 +35,7 @@ from netpy.dns import NameService
 from netpy.drivers import Driver
 from netpy.drivers.addressing import IpamDriver
 from netpy.drivers.builtin import DefaultIpam
-from netpy.drivers.registry import Registry
+from netpy.drivers.registry import BUILT_IN, Registry
 from netpy.firewall.ports import Ports
 from netpy.ipam import Pool
 from netpy.kernel import Kernel
@@ -187,6 +187,15 @@ class Controller:
         Never stops at a failure; what failed comes in an ExceptionGroup at the end, and the sandbox is unplugged.
         """
         self._detachment.detach(sandbox_id, network)
+
+    def needs_namespace(self, sandbox_id: str) -> bool:
+        """Whether the sandbox's namespace should be there while it is detached: others than us take links out of it.
+
+        Without such drivers it is quicker to let the namespace go first, and the links with it.
+        """
+        with self._records.lock:
+            plugs = self._records.plugs(sandbox_id)
+        return any(plug.network.spec.driver not in BUILT_IN for plug in plugs)
 
     def reserve(self, network: str, holder: str, addresses: Sequence[str]) -> None:
         """Keep static addresses of a network for `holder`, a sandbox's id, whether it is attached or not.

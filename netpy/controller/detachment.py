@@ -45,7 +45,8 @@ class Detachment:
             errors = self._out(Move(sandbox=sandbox, before=before, after=with_gateways(rest)))
         if errors:
             name = before[0].endpoint.spec.name
-            raise ExceptionGroup(f"detaching {name} from {network or 'its networks'}", errors)
+            distinct = list({str(error): error for error in errors}.values())  # a missing driver is missed at each step
+            raise ExceptionGroup(f"detaching {name} from {network or 'its networks'}", distinct)
 
     def _out(self, move: Move) -> list[Exception]:
         """Out of the kernel inside the gate, then whatever has to be given back to somebody outside."""

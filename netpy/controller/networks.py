@@ -82,7 +82,8 @@ class Networks:
         errors += context.outside.removed(network)
         self._forget(network)
         if errors:
-            raise ExceptionGroup(f"removing network {network.name}", errors)
+            distinct = list({str(error): error for error in errors}.values())
+            raise ExceptionGroup(f"removing network {network.name}", distinct)
         return network
 
     def clear(self, network: Network) -> list[NetpyError]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 
 from netpy.diff import Change, Create, Delete, Plan, State, Update
 from netpy.errors import ApplyError, Conflict, KernelError
@@ -201,11 +201,11 @@ class MemoryKernel:
 
     def _reaches(self, route: Route) -> bool:
         via = ip_address(route.via)
-        return via.is_link_local or any(
-            via in ip_interface(obj.address).network
-            for obj in self.objects.values()
-            if isinstance(obj, Address) and (obj.netns, obj.link) == (route.netns, route.link)
-        )
+        here = [obj for obj in self.objects.values() if isinstance(obj, Address | Route)]
+        here = [obj for obj in here if (obj.netns, obj.link) == (route.netns, route.link)]
+        on_link = [ip_interface(obj.address).network for obj in here if isinstance(obj, Address)]
+        on_link += [ip_network(obj.destination) for obj in here if isinstance(obj, Route) and not obj.via]
+        return via.is_link_local or any(via in network for network in on_link)
 
     def _remove(self, obj: KernelObject) -> None:
         if self.objects.pop(obj.key, None) is None:

@@ -39,7 +39,7 @@ def test_the_page_shows_what_is_written() -> None:
     assert files["tests/test_routed.py"] == SUITE
     assert 'routed = "netpy_routed:RoutedDriver"' in PAGE
     assert 'routed = "netpy_routed:RoutedDriver"' in files["pyproject.toml"]
-    assert len(EXAMPLE.splitlines()) <= 65
+    assert len(EXAMPLE.splitlines()) <= 72
 
 
 def test_the_commands_of_the_page_work(
