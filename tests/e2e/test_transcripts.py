@@ -134,7 +134,7 @@ def test_build_ship_run(notes: Notes) -> None:
     ]
     name = row[-1]
     assert "0.0.0.0:8800->80/tcp" in row[5]
-    assert notes("docker ps").splitlines()[1:] == notes("docker container ls -a").splitlines()[1:]
+    assert notes("docker ps -q") == notes("docker container ls -aq") == first[:12]
     assert notes(f"docker container logs {name}") == ""
     assert "httpd -f" in notes(f"docker container top {name}")
     assert json.loads(notes(f"docker container inspect {name}"))[0]["State"]["Running"]
