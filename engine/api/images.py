@@ -5,6 +5,8 @@ Decodes, calls `engine.images`, and turns its progress into streams of JSON line
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from engine import lifecycle
 from engine.api import registry
 from engine.api.announcements import ImageNews, tell_pruned
@@ -14,7 +16,8 @@ from engine.api.reply import Reply, document, documents, empty
 from engine.api.request import Request
 from engine.api.router import Route
 from engine.api.views.images import shown
-from netpy.errors import InvalidArgument, NotFound, Unsupported
+from engine.images import remote
+from netpy.errors import InvalidArgument, NotFound
 
 
 class Images:
@@ -66,17 +69,18 @@ class Images:
         query = request.query
         if query.text("fromImage"):
             return registry.pull(self._daemon, request)
-        if query.text("fromSrc") != "-":
-            raise Unsupported("images are imported from the request's body only: fromSrc must be -")
-        reference = _reference(query.text("repo"), query.text("tag"))
-        image = self._daemon.images.import_rootfs(
-            request.stream(),
-            reference=reference,
-            message=query.text("message"),
-            changes=query.texts("changes"),
-        )
+        source, reference = query.text("fromSrc"), _reference(query.text("repo"), query.text("tag"))
+        url = "" if source == "-" else remote.address(source)
+        with remote.opened(url) if url else nullcontext(request.stream()) as stream:
+            image = self._daemon.images.import_rootfs(
+                stream,
+                reference=reference,
+                message=query.text("message") or f"Imported from {url or '-'}",
+                changes=query.texts("changes"),
+                platform=query.text("platform"),
+            )
         self._news.imported(image, reference)
-        return documents([{"status": image}])
+        return documents([*([{"status": f"Downloading from {url}"}] if url else []), {"status": image}])
 
     def load(self, request: Request) -> Reply:
         """Equivalent: `docker load`."""

@@ -38,6 +38,10 @@ def _shown(messages: Iterator[dict[str, Any]]) -> None:
 def import_(call: Call) -> int | None:
     """Import the contents from a tarball to create a filesystem image"""
     source, *name = call.arguments
+    try:
+        reference(name[0] if name else "x")
+    except ValueError as error:
+        raise CommandError(str(error)) from error
     remote = source.startswith(("http://", "https://"))
     query = {
         "fromSrc": source if remote else "-",
@@ -53,7 +57,10 @@ def import_(call: Call) -> int | None:
 
 def _opened(path: str) -> BinaryIO:
     """A file, or standard input if the path is empty."""
-    return Path(path).open("rb") if path else open(0, "rb", closefd=False)
+    try:
+        return Path(path).open("rb") if path else open(0, "rb", closefd=False)
+    except OSError as error:
+        raise CommandError(f"open {path}: {(error.strerror or '').lower()}") from None
 
 
 @command(
@@ -86,6 +93,10 @@ def save(call: Call) -> int | None:
     path = call.options.text("output")
     if not path and terminal.is_terminal(1):
         raise CommandError("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+    if path and not Path(path).parent.is_dir():
+        raise CommandError(
+            f"failed to save image: invalid output path: stat {Path(path).parent}: no such file or directory"
+        )
     with call.client.request("GET", "/images/get", {"names": list(call.arguments)}) as answer:
         if not path:
             _copy(answer.chunks(), sys.stdout.buffer)

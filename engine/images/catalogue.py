@@ -151,20 +151,25 @@ class Images:
     # -- bringing in and handing out
 
     def import_rootfs(
-        self, stream: Stream, *, reference: str = "", message: str = "", changes: Sequence[str] = ()
+        self, stream: Stream, *, reference: str = "", message: str = "", changes: Sequence[str] = (), platform: str = ""
     ) -> str:
         """Make an image of the tar of a root file system, plain or compressed; its id. Equivalent: `docker import`.
 
-        `changes` are Dockerfile instructions such as `CMD ["sh"]`. InvalidArgument for a bad tar, name or change.
+        `changes` are Dockerfile instructions such as `CMD ["sh"]`; `platform` is what the files are for, such as
+        `linux/arm64`. InvalidArgument for a bad tar, name or change.
         """
         name = _tag_reference(reference) if reference else None
         config = apply(EMPTY_CONFIG, changes)
+        try:
+            made_for = manifests.parse_platform(platform, self._platform)
+        except InvalidArgument:
+            raise InvalidArgument("operating system is not supported") from None
         layer = self._layers.unpack(stream)
         try:
             raw = records.imported_config(
                 layer=layer.diff_id,
                 created=self._now(),
-                architecture=self._platform.architecture,
+                architecture=made_for.architecture,
                 comment=message or "Imported from -",
                 config=config,
             )
@@ -354,7 +359,10 @@ class Images:
         image = None if references.is_image_id(ref) else self._repository(ref)
         if image:
             return image
-        found = self.resolve(ref)
+        try:
+            found = self.resolve(ref)
+        except NotFound:
+            raise NotFound(f"No such image: {ref}") from None
         if _is_id(found, ref):
             return [(found.id, [])]
         name = references.parse(ref).tagged()

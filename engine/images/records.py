@@ -47,12 +47,12 @@ class ImageRecord:
     @property
     def tags(self) -> tuple[str, ...]:
         """Names with tags, as a user writes them."""
-        return tuple(reference.familiar for reference in self.references if not reference.digest)
+        return tuple(reference.familiar for reference in sorted(self.references, key=str) if not reference.digest)
 
     @property
     def digests(self) -> tuple[str, ...]:
         """Names with digests, as a user writes them."""
-        return tuple(reference.familiar for reference in self.references if reference.digest)
+        return tuple(reference.familiar for reference in sorted(self.references, key=str) if reference.digest)
 
     @property
     def short_id(self) -> str:

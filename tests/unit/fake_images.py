@@ -99,7 +99,13 @@ class FakeImages:
         return [{"Id": self.resolve(ref).id, "Created": 1, "CreatedBy": "", "Comment": "", "Size": 1, "Tags": None}]
 
     def import_rootfs(
-        self, stream: BinaryIO, *, reference: str = "", message: str = "", changes: Sequence[str] = ()
+        self,
+        stream: BinaryIO,
+        *,
+        reference: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        platform: str = "",
     ) -> str:
         self.imported = (stream.read(), reference, message, list(changes))
         return IMAGE

@@ -307,7 +307,9 @@ def test_import(client: Client, daemon: FakeDaemon) -> None:
     with client.request("POST", "/images/create", query, io.BytesIO(b"tar" * 100_000)) as response:
         assert list(response.objects()) == [{"status": IMAGE}]
     assert daemon.images.imported == (b"tar" * 100_000, "mine:1", "m", ["CMD a", "ENV b=c"])
-    assert status(client, "POST", "/images/create", fromSrc="http://x")[0] == 501
+    refused = status(client, "POST", "/images/create", fromSrc="http://127.0.0.1:1/x")
+    assert refused == (500, 'Get "http://127.0.0.1:1/x": connection refused')
+    assert status(client, "POST", "/images/create", fromSrc="file:///etc/passwd")[0] == 400
 
 
 def test_load_reads_while_it_reports(client: Client, daemon: FakeDaemon) -> None:

@@ -234,7 +234,7 @@ def test_archives_are_streamed(daemon: Daemon, capsys: Outputs, tmp_path: Path) 
     assert target.read_bytes() == b"aaaaab"
     assert daemon.requests[-1].query == {"names": ["y:1", "z"]}
     assert run(["load", "-i", str(tmp_path / "none")]) == 1
-    assert "No such file or directory" in capsys.readouterr().err
+    assert "no such file or directory" in capsys.readouterr().err
 
 
 def test_tag_and_remove(daemon: Daemon, capsys: Outputs) -> None:
