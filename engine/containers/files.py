@@ -12,7 +12,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,11 +26,16 @@ Mode = Literal["embedded", "bridge", "host"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """What the networks mean for the files: the container's bare addresses, who resolves names, linked hosts."""
+    """What the networks mean for the files: the container's bare addresses, who resolves names, linked hosts.
+
+    `dns` and `search` are what drivers brought; the user's own words and the daemon's come before them.
+    """
 
     addresses: tuple[str, ...] = ()
     mode: Mode = "bridge"
     links: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
 
     @property
     def ipv6(self) -> bool:
@@ -117,7 +122,10 @@ class Files:
         if not anew and path.exists() and mark.exists() and _digest(path.read_bytes()) != mark.read_text():
             return
         host, source = self._host_settings(wiring.mode)
-        text = texts.resolv_conf(wiring.mode, host, self.wishes(container), ipv6=wiring.ipv6, path=str(source))
+        wishes = self.wishes(container)
+        servers, search = wishes.servers or wiring.dns or None, wishes.search or wiring.search or None
+        given = replace(wishes, servers=servers, search=search)
+        text = texts.resolv_conf(wiring.mode, host, given, ipv6=wiring.ipv6, path=str(source))
         _overwrite(path, text)
         mark.write_text(_digest(text.encode()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from engine.containers.files import Mode, Wiring
 from engine.containers.networking import is_host, shared_with
@@ -32,19 +32,25 @@ def addresses_of(endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
     return tuple(address.partition("/")[0] for endpoint in endpoints for address in endpoint.addresses)
 
 
-def mode_of(networks: Iterable[Network]) -> Mode:
-    """Who answers name queries in a sandbox on these networks: the embedded server on any that the user made."""
+def mode_of(networks: Iterable[Network], answers: Callable[[Network], bool]) -> Mode:
+    """Who answers name queries in a sandbox on these networks: the embedded server, where it knows any of them."""
     found = list(networks)
     if any(network.spec.driver == "host" for network in found):
         return "host"
-    return "embedded" if any(not network.predefined for network in found) else "bridge"
+    return "embedded" if any(answers(network) for network in found) else "bridge"
 
 
 def wiring_of(parts: Parts, container: Container, endpoints: list[Endpoint]) -> Wiring:
     """What these endpoints mean for the container's files."""
     networks = [parts.controller.network(endpoint.network_id) for endpoint in endpoints]
-    mode: Mode = "host" if is_host(container.host_config) else mode_of(networks)
-    return Wiring(addresses=addresses_of(endpoints), mode=mode)
+    answers = parts.controller.answers_names
+    mode: Mode = "host" if is_host(container.host_config) else mode_of(networks, answers)
+    return Wiring(
+        addresses=addresses_of(endpoints),
+        mode=mode,
+        dns=next((endpoint.dns for endpoint in endpoints if endpoint.dns), ()),
+        search=tuple(dict.fromkeys(domain for endpoint in endpoints for domain in endpoint.search)),
+    )
 
 
 def announce(parts: Parts, container: Container, network: Network, action: str) -> None:

@@ -35,7 +35,7 @@ from netpy.dns import NameService
 from netpy.drivers import Driver
 from netpy.drivers.addressing import IpamDriver
 from netpy.drivers.builtin import DefaultIpam
-from netpy.drivers.registry import BUILT_IN, Registry
+from netpy.drivers.registry import Registry
 from netpy.firewall.ports import Ports
 from netpy.ipam import Pool
 from netpy.kernel import Kernel
@@ -195,7 +195,7 @@ class Controller:
         """
         with self._records.lock:
             plugs = self._records.plugs(sandbox_id)
-        return any(plug.network.spec.driver not in BUILT_IN for plug in plugs)
+        return any(self._context.outside.concerns(plug) for plug in plugs)
 
     def reserve(self, network: str, holder: str, addresses: Sequence[str]) -> None:
         """Keep static addresses of a network for `holder`, a sandbox's id, whether it is attached or not.

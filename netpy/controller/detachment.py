@@ -18,7 +18,6 @@ from netpy.controller.context import Context
 from netpy.controller.moves import Move, lock_of, renamed
 from netpy.controller.records import Plug
 from netpy.diff import State
-from netpy.drivers.registry import BUILT_IN
 from netpy.errors import NetpyError
 from netpy.objects import Given
 
@@ -51,7 +50,7 @@ class Detachment:
     def _out(self, move: Move) -> list[Exception]:
         """Out of the kernel inside the gate, then whatever has to be given back to somebody outside."""
         context, outside = self._context, self._context.outside
-        foreign = [plug for plug in move.before if self._is_foreign(plug)]
+        foreign = [plug for plug in move.before if outside.concerns(plug)]
         errors: list[Exception] = []
         for plug in foreign:
             _collected(errors, lambda p=plug: outside.seek(p.network.spec.driver, p.network.spec.ipam_driver))
@@ -64,11 +63,7 @@ class Detachment:
             errors += outside.release(plug)
         if gone:
             _collected(errors, lambda: self._dropped(move))
-        return [*errors, *outside.connected_again([new for _, new in move.shifted if self._is_foreign(new)])]
-
-    def _is_foreign(self, plug: Plug) -> bool:
-        spec = plug.network.spec
-        return spec.driver not in BUILT_IN or not self._context.outside.pools.is_built_in(spec.ipam_driver)
+        return [*errors, *outside.connected_again([new for _, new in move.shifted if outside.concerns(new)])]
 
     def _doomed(self, plugs: Sequence[Plug]) -> None:
         """What is released now is not wanted any more, whoever compares the kernel with the records meanwhile."""

@@ -31,6 +31,7 @@ from netpy.model import Endpoint, Network
 from netpy.objects import Given
 
 T = TypeVar("T")
+_KINDS: tuple[type, ...] = (NetworkAcquirer, Acquirer, Attendant, Checker, Collector)
 Step = Callable[[], object]
 LOADING, LOOKING = 20.0, 3.0
 logger = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Outside:
         self._drivers = drivers
         self._wiring = wiring
         self._kernel = kernel
+        self._hooks: dict[str, tuple[Driver, frozenset[type]]] = {}
         self.calls = Calls()
         self.pools = Pools(drivers, records, self.calls)
 
@@ -83,12 +85,28 @@ class Outside:
     def _asks(self, network: Network) -> bool:
         if network.spec.driver in BUILT_IN and self.pools.is_built_in(network.spec.ipam_driver):
             return False
-        return isinstance(self._inner(network), Acquirer) or self.pools.of(network) is not None
+        return self._has(network, Acquirer) or self.pools.of(network) is not None
 
     def attends(self, plugs: Iterable[Plug]) -> bool:
         """Whether any of these has a driver that acts beyond kernel objects."""
-        foreign = [plug.network for plug in plugs if plug.network.spec.driver not in BUILT_IN]
-        return any(isinstance(self._inner(network), Attendant) for network in foreign)
+        return any(plug.network.spec.driver not in BUILT_IN and self._has(plug.network, Attendant) for plug in plugs)
+
+    def concerns(self, plug: Plug) -> bool:
+        """Whether somebody outside has to hear of it when the endpoint goes. True where the driver is missing."""
+        try:
+            return self._asks(plug.network) or self.attends([plug])
+        except NetpyError:
+            return True
+
+    def _has(self, network: Network, kind: type) -> bool:
+        """Whether the network's driver has these hooks. Asking a Protocol costs 15 microseconds, so that is kept."""
+        driver = self._driver(network)
+        known = self._hooks.get(driver.name)
+        if known is None or known[0] is not driver:
+            inner = _inner(driver)
+            known = driver, frozenset(each for each in _KINDS if isinstance(inner, each))
+            self._hooks[driver.name] = known
+        return kind in known[1]
 
     def hopeful(self, network: Network) -> bool:
         """Whether endpoints of the network may turn out to be a way out when their driver has been asked."""
@@ -242,9 +260,6 @@ class Outside:
 
     def _driver(self, network: Network) -> Driver:
         return self._wiring.driver(network)
-
-    def _inner(self, network: Network) -> object:
-        return _inner(self._driver(network))
 
 
 def _inner(driver: Driver) -> object:

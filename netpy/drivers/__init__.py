@@ -117,7 +117,8 @@ class Acquired:
     `facts` are the driver's own, stored and handed back in `endpoint.facts` (keep static routes there, and make `Route`
     objects of them). `addresses` with prefix length, `mac`: where the endpoint has none. `ifname` renames the
     interface, `prefix` does so with the next free number (`ethwe` gives ethwe0); neither if the user asked for a name.
-    `routers`: bare next hops of the default routes, one of a family. `dns`, `search`: name servers and search domains.
+    `routers`: bare next hops of the default routes, one of a family, `0.0.0.0` or `::` where it is on-link. `dns`,
+    `search`: name servers and search domains.
     """
 
     facts: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -275,6 +275,9 @@ def _gateway(network: Network | None, endpoint: Endpoint | None, family: Family)
     if network is None or endpoint is None or network.spec.internal or not endpoint.address_of(family):
         return ""
     subnet = network.subnet_of(family)
+    router = endpoint.router_of(family)
+    if router:
+        return "" if router in ("0.0.0.0", "::") else router
     return subnet.default_gateway if subnet else ""
 
 
