@@ -8,6 +8,7 @@ from engine.cli import credentials, terminal
 from engine.cli.command import Call, CommandError, command
 from engine.cli.credentials import HUB, Credential, CredentialError
 from engine.cli.flags import flag, text
+from engine.cli.prompt import prompted
 from engine.client import ApiError
 
 _STORED = """
@@ -95,12 +96,10 @@ def _asked(server: str, username: str, usual: str) -> tuple[str, str]:
     if not username:
         if server == HUB:
             print(_HUB)
-        username = input(f"Username ({usual}): " if usual else "Username: ").strip() or usual
+        username = prompted(f"Username ({usual})" if usual else "Username").strip() or usual
         if not username:
             raise CommandError("Error: Non-null Username Required")
-    from getpass import getpass
-
-    password = getpass("Password: ")
+    password = prompted("Password", hidden=True)
     if not password:
         raise CommandError("Error: Password Required")
     return username, password
