@@ -70,7 +70,7 @@ def clone(url: str, directory: Path) -> Path:
         address = f"https://{address}"
     place = directory / "repository"
     _git("init", "-q", str(place))
-    _git("-C", str(place), "fetch", "-q", "--depth", "1", "--end-of-options", address, ref or "HEAD")
+    _fetch(place, address, ref or "HEAD")
     _git("-C", str(place), "checkout", "-q", "--recurse-submodules", "FETCH_HEAD")
     shutil.rmtree(place / ".git")
     found = Path(os.path.realpath(place / inside.lstrip("/")))  # noqa: PTH118 - links inside must not lead out
@@ -79,8 +79,19 @@ def clone(url: str, directory: Path) -> Path:
     return found
 
 
+def _fetch(place: Path, address: str, ref: str) -> None:
+    """One commit where the server can give one; a server that only hands out files has to give all."""
+    fetch = ("-C", str(place), "fetch", "-q")
+    try:
+        _git(*fetch, "--depth", "1", "--end-of-options", address, ref)
+    except InvalidArgument as error:
+        if "dumb http transport" not in str(error):
+            raise
+        _git(*fetch, "--end-of-options", address, ref)
+
+
 def _git(*arguments: str) -> None:
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         raise InvalidArgument(f"unable to 'git clone' to temporary context directory: {done.stderr.strip()}")

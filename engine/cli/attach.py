@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+LEFT = "read escape sequence"  # Docker's word, with exit code 1, when attach and exec are left by the detach keys
 _KEYS = "Override the key sequence for detaching a container"
 
 
@@ -122,8 +123,7 @@ def attach(call: Call) -> int | None:
             _follow_size(client, identifier, stack)
         how = streaming.Conversation(tty=tty, stdin=stdin, detach_keys=keys if tty else b"")
         if streaming.converse(sock, how):
-            print("read escape sequence", file=sys.stderr)
-            return 0
+            raise CommandError(LEFT)
         return exit_code(ending)
 
 

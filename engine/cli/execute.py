@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 
 from engine.cli import environment, streaming, terminal
-from engine.cli.attach import keys_of
+from engine.cli.attach import LEFT, keys_of
 from engine.cli.command import Call, CommandError, command
 from engine.cli.flags import flag, many, text
 from engine.cli.outcomes import NOT_EXECUTABLE, NOT_FOUND, start_failure
@@ -97,7 +97,7 @@ def _converse(call: Call, identifier: str, body: dict[str, Any], keys: bytes) ->
             stack.enter_context(terminal.on_resize(resize))
         how = streaming.Conversation(tty=tty, stdin=bool(body["AttachStdin"]), detach_keys=keys if tty else b"")
         if streaming.converse(sock, how):
-            return 0
+            raise CommandError(LEFT)
     return _exit_code(call, identifier)
 
 

@@ -91,6 +91,7 @@ class Execs:
                 self._ended(wanted, int(getattr(error, "exit_code", 126)))
                 wanted.done.set_result(None)
                 raise
+            self._catch_up(wanted, wanted.process, options)
             command = _spoken(wanted.options["Cmd"])
             announce(self._parts, wanted.entry.container, f"exec_start: {command}", execID=identity)
         threading.Thread(target=self._await, args=(wanted,), name="exec", daemon=True).start()
@@ -130,6 +131,12 @@ class Execs:
         found.options["ConsoleSize"] = [rows, columns]
         if found.process is not None and found.exit_code is None:
             found.process.resize(rows, columns)
+
+    def _catch_up(self, wanted: Exec, process: ExecProcess, begun_with: Json) -> None:
+        """Docker 20.10's client tells a size at once and once only: it may come while the process is being started."""
+        size = console_size(wanted.options)
+        if size != console_size(begun_with):
+            process.resize(*size)
 
     def kill(self, identity: str) -> None:
         """End it by force, with what it has started, and take no more of its output. Nothing where it has ended."""

@@ -238,6 +238,21 @@ def test_an_exec_starts_with_the_size_that_it_was_made_with(lab: Lab, monkeypatc
         process.finish.set()
 
 
+def test_a_size_told_while_an_exec_is_being_started_is_not_lost(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = lab.runtime.exec
+
+    def slow(id: str, process: Json, **more: Any) -> Any:
+        lab.containers.exec_resize(made, 40, 120)
+        return real(id, process, **more)
+
+    monkeypatch.setattr(lab.runtime, "exec", slow)
+    lab.run("web")
+    made = lab.containers.exec_create("web", {"Cmd": ["stty"], "Tty": True})
+    lab.containers.exec_start(made, tty=True, detach=False)
+    assert lab.runtime.execs[0].size == (40, 120)
+    lab.runtime.execs[0].finish.set()
+
+
 @pytest.mark.parametrize("size", [[1], [1, 2, 3], "ab", [1, "2"], [-1, 2], [1, 65536], [True, 2], {"h": 1}])
 def test_a_size_that_is_none_is_refused(lab: Lab, size: Any) -> None:
     lab.run("web")
