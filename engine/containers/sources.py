@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 from engine.containers import wiring
@@ -65,6 +66,28 @@ def release(parts: Parts, container: Container) -> None:
         parts.volumes.unmount(name, container.id)
 
 
+@contextlib.contextmanager
+def looked_into(parts: Parts, container: Container, rootfs: Path) -> Generator[None]:
+    """Its volumes as a start would find them, for somebody who looks into it while it does not run.
+
+    One that was never started has them filled from its image first: a file that is put there would keep them from it.
+    """
+    with contextlib.ExitStack() as stack:
+        for point in container.mounts if not container.state.running else ():
+            if point["Type"] != "volume" or not point["Name"]:
+                continue
+            parts.volumes.create(point["Name"])
+            stack.enter_context(parts.volumes.held(point["Name"]))
+            if container.state.status == "created":
+                _fill(parts, point, rootfs)
+        yield
+
+
+def _fill(parts: Parts, point: Json, rootfs: Path) -> None:
+    if "nocopy" not in point["Mode"].split(",") and not point.get("NoCopy"):
+        parts.volumes.populate(point["Name"], inside(rootfs, point["Destination"]))
+
+
 def _volumes(container: Container) -> list[str]:
     return [point["Name"] for point in container.mounts if point["Type"] == "volume" and point["Name"]]
 
@@ -93,8 +116,7 @@ def _volume(parts: Parts, container: Container, point: Json, rootfs: Path) -> st
     parts.volumes.mount(name, container.id)
     attributes = {"container": container.id, "destination": point["Destination"], "propagation": point["Propagation"]}
     parts.volumes.tell("mount", name, attributes | {"read/write": str(point["RW"]).lower()})
-    if "nocopy" not in point["Mode"].split(",") and not point.get("NoCopy"):
-        parts.volumes.populate(name, inside(rootfs, point["Destination"]))
+    _fill(parts, point, rootfs)
     root = parts.volumes.path(name)
     if not point.get("Subpath"):
         return str(root)

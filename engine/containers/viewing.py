@@ -13,7 +13,7 @@ import select
 from collections.abc import Generator
 from pathlib import Path
 
-from engine.containers import wiring
+from engine.containers import sources, wiring
 from engine.containers.documents import items, table
 from engine.containers.parts import Parts
 from engine.containers.records import Entry
@@ -24,7 +24,7 @@ from engine.model import Container, Json
 def view(parts: Parts, entry: Entry) -> Generator[Json]:
     """The container with all that is mounted into it. The view's `root` is a descriptor, also of use by itself."""
     container = entry.container
-    with root(parts, container) as found:
+    with root(parts, container) as found, sources.looked_into(parts, container, _reached(found["root"])):
         namespace = _namespace(entry) if (tmpfs := _tmpfs(container)) else -1
         try:
             yield found | {
@@ -58,6 +58,11 @@ def root(parts: Parts, container: Container) -> Generator[Json]:
 def descriptors(found: Json) -> tuple[int, ...]:
     """Those that a view needs to be inherited."""
     return tuple(number for number in (found["root"], found["namespace"]) if number >= 0)
+
+
+def _reached(descriptor: int) -> Path:
+    """A path by which other programs, too, reach what a descriptor of ours stands for."""
+    return Path(f"/proc/{os.getpid()}/fd/{descriptor}")
 
 
 def _mounts(parts: Parts, container: Container) -> list[Json]:

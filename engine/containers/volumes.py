@@ -134,17 +134,30 @@ class Volumes:
 
     def unmount(self, name: str, container: str) -> None:
         """The container uses it no longer. Idempotent."""
+        if self._let_go(name, container):
+            self.tell("unmount", name, {"container": container})
+
+    @contextmanager
+    def held(self, name: str) -> Generator[None]:
+        """Mounted while somebody looks into it from outside, whoever else uses it meanwhile. No event tells of it."""
+        reader = f"reader-{os.urandom(8).hex()}"
+        self.mount(name, reader)
+        try:
+            yield
+        finally:
+            self._let_go(name, reader)
+
+    def _let_go(self, name: str, user: str) -> bool:
         with self._locked(name):
             users = self._users.get(name, set())
-            known = container in users
-            users.discard(container)
+            known = user in users
+            users.discard(user)
             if not users:
                 self._users.pop(name, None)
                 document = self._store.get(KIND, name)
                 if document and table(document, "Options").get("type"):
                     filesystems.unmount(self.path(name))
-        if known:
-            self.tell("unmount", name, {"container": container})
+        return known
 
     def populate(self, name: str, source: Path) -> None:
         """Copy the image's files into a volume that is still empty. Equivalent: `cp -a SOURCE/. VOLUME`."""

@@ -55,5 +55,9 @@ def _members(data: bytes, source: BinaryIO) -> Iterator[bytes]:
         while not machine.eof:
             if not data:
                 raise Malformed("unexpected end of compressed data")
-            yield machine.decompress(data)
+            try:
+                plain = machine.decompress(data)
+            except (zlib.error, lzma.LZMAError, OSError) as failure:  # bz2 has no error of its own
+                raise Malformed(f"damaged compressed data: {str(failure).lower()}") from None
+            yield plain
             data = machine.unused_data if machine.eof else source.read(PACKED_CHUNK)

@@ -227,7 +227,10 @@ class _Tree:
         elif info.islnk():
             target = posixpath.join(self._destination, info.linkname.lstrip("/"))
             self._check_inside(target, "hardlink", posixpath.normpath(target), info)
-            os.link(posixpath.normpath(target), path, follow_symlinks=False)
+            try:
+                os.link(posixpath.normpath(target), path, follow_symlinks=False)
+            except FileNotFoundError:
+                raise Refused(f'invalid hardlink "{path}" -> "{info.linkname}": no such file') from None
         elif info.isfifo():
             os.mkfifo(path)
         elif info.isdev():

@@ -112,6 +112,27 @@ def test_everything_that_is_mounted_is_reached_running_or_not(box: Daemon, tmp_p
     assert box("exec", "box", "cat", "/etc/added") == "x"
 
 
+def test_a_volume_is_filled_from_the_image_before_anything_is_put_into_it(netpy: Daemon, tmp_path: Path) -> None:
+    netpy(
+        "build", "-t", "filled", "-", stdin="FROM busybox\nRUN mkdir /data && echo image > /data/theirs\nVOLUME /data\n"
+    )
+    (tmp_path / "ours").write_text("x")
+    (tmp_path / "device").mkdir()
+    options = ("-o", "type=none", "-o", "o=bind", "-o", f"device={tmp_path}/device")
+    netpy("volume", "create", *options, "elsewhere")
+    try:
+        netpy("create", "--name", "new", "-v", "elsewhere:/else", "filled", "sleep", "1000")
+        netpy("cp", str(tmp_path / "ours"), "new:/data/")
+        netpy("cp", str(tmp_path / "ours"), "new:/else/")
+        assert (tmp_path / "device" / "ours").exists()
+        netpy("start", "new")
+        assert netpy("exec", "new", "ls", "/data", "/else").split() == ["/data:", "ours", "theirs", "/else:", "ours"]
+    finally:
+        netpy("rm", "-fv", "new")
+        netpy("volume", "rm", "elsewhere")
+        netpy("rmi", "filled")
+
+
 def test_words_and_exit_codes_are_dockers(box: Daemon, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "dir").mkdir()
