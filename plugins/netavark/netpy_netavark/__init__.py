@@ -1,0 +1,1 @@
+"""netavark plugins as drivers of netpy. The entry point is `netpy_netavark.finder`."""
