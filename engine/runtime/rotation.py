@@ -149,6 +149,8 @@ def _settle(log: Log) -> None:
     """The same for a log that nobody writes to any more."""
     if _linked(log):
         _name(log, 1).unlink()
+        for number, path in rotated(log.path):
+            path.replace(_name(log, number - 1, _packed(path)))
     hand_over(log.path, log.path, last=True)
     _divide(log, 0)
     _tidy(log)

@@ -146,6 +146,18 @@ def test_an_ended_log_is_cut_and_keeps_its_last_piece(monitor: Monitor, rotation
     assert monitor.log.read_bytes() == lines(40, 47)
 
 
+def test_an_end_in_the_midst_of_a_rotation_loses_nothing(monitor: Monitor, rotation: Rotation) -> None:
+    monitor.write(lines(0, 10))
+    rotation.follow("c", log(monitor, 10 * RECORD, 3))
+    monitor.end()
+    monitor.log.write_bytes(lines(10, 22))
+    monitor.log.with_name("log.1").replace(monitor.log.with_name("log.2"))
+    monitor.log.with_name("log.1").hardlink_to(monitor.log)
+    rotation.settle("c")
+    assert numbers(monitor.log) == list(range(22))
+    assert [path.name for _, path in logfiles.rotated(monitor.log)] == ["log.1", "log.2"]
+
+
 def test_a_rotation_that_was_cut_short_is_finished(monitor: Monitor, rotation: Rotation) -> None:
     monitor.write(lines(0, 12))
     monitor.log.with_name("log.1").hardlink_to(monitor.log)
