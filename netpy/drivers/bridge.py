@@ -100,7 +100,7 @@ class BridgeDriver:
         BINDING: Option(help="address that published ports bind to", check=ip_address, default="0.0.0.0"),
         INHIBIT4: Option(help="give the bridge no IPv4 address", check=boolean, default="false"),
         DEFAULT_BRIDGE: Option(help="this is the default network", check=boolean, default="false"),
-        MTU: Option(help="MTU of the bridge and the containers' interfaces", check=_mtu, default="1500"),
+        MTU: Option(help="MTU of the bridge and the containers' interfaces", check=_mtu, default="1500", type="number"),
         IFACE: Option(help="prefix of the interface names in the container", check=_ifname, default="eth"),
         MODES[4]: Option(help="nat, nat-unprotected, routed or isolated", check=_mode, default="nat"),
         MODES[6]: Option(help="nat, nat-unprotected, routed or isolated", check=_mode, default="nat"),
