@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from netpy.controller.records import Plug, Records
@@ -61,7 +61,7 @@ class Publishing:
         opened: list[PortBinding] = []
         bindings: dict[str, list[PortBinding]] = defaultdict(list)
         try:
-            for request in ordered(_requests(after)):
+            for request in ordered(r for plug in after for r in plug.endpoint.spec.ports):
                 for binding in self._serve(request, gateways, existing, (opened, hold)):
                     bindings[gateways[family_of(binding.host_ip)].endpoint.id].append(binding)
         except BaseException as error:
@@ -147,15 +147,6 @@ class Publishing:
     def _default_binding(self, gateway: Plug | None) -> str:
         stated = gateway.network.spec.options.get(BINDING, "") if gateway else ""
         return stated if stated not in ("", ANY[4]) else self._host_binding
-
-
-def _requests(plugs: Sequence[Plug]) -> Iterator[PortBinding]:
-    """What the endpoints ask for; the same port of the host asked for by several of them is one request."""
-    asked: set[PortBinding] = set()
-    for plug in plugs:
-        new = [each for each in plug.endpoint.spec.ports if not each.host_port or each not in asked]
-        asked.update(new)
-        yield from new
 
 
 def _is_routed(plug: Plug, family: Family) -> bool:

@@ -19,6 +19,7 @@ from netpy_as_netavark import messages
 
 from netpy import InvalidArgument, Unsupported
 from netpy.kernel import netns
+from netpy.nameserver import Nameserver
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -145,6 +146,8 @@ class Host:
         return [*(each for each in links if each != "lo"), *rules.stdout.splitlines()]
 
     def close(self) -> None:
+        if self.root.exists():
+            Nameserver(self.root).shutdown()  # it would end by itself, a little later
         for path in [*self.made, self.path]:
             netns.delete(path)
         shutil.rmtree(self.root, ignore_errors=True)
@@ -157,7 +160,7 @@ def host() -> Iterator[Host]:
     made.close()
 
 
-def serve(path: str, port: int, answer: bytes) -> socket.socket:
+def serve(path: str, port: int) -> socket.socket:
     """A listener in a namespace that is ready when this returns; `answered` takes one call."""
     return netns.run_in(path, lambda: socket.create_server(("0.0.0.0", port)))
 
@@ -189,7 +192,7 @@ def test_a_container_comes_and_goes(host: Host) -> None:
     link = host.ip("addr", "show", "eth0", netns=one)
     assert mac in link and "mtu 1400" in link and all(each in link for each in addresses)
     assert f"default via {made['subnets'][0]['gateway']}" in host.ip("route", netns=one)
-    with serve(one, 80, b"") as listener:
+    with serve(one, 80) as listener:
         assert answered(host, listener, ("127.0.0.1", 8080))
     host.run("setup", two, stdin=call(made, 2))
     for name in ("box1", "alias1"):
@@ -214,7 +217,7 @@ def test_a_container_on_two_networks_publishes_once_and_goes_on_when_one_is_left
     on_green["network_options"]["interface_name"] = "eth1"
     host.run("setup", box, stdin=on_blue)
     host.run("setup", box, stdin=on_green)
-    with serve(box, 80, b"") as listener:
+    with serve(box, 80) as listener:
         assert answered(host, listener, ("127.0.0.1", 8080))
         host.run("teardown", box, stdin=on_blue)
         assert answered(host, listener, ("127.0.0.1", 8080))
