@@ -22,7 +22,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     own.write_text(f'#!/bin/sh\nexec {sys.executable} -m netpy_as_netavark.main "$@"\n')
     own.chmod(0o755)
     world = new_world()
-    variables = (f"NETPY_NETAVARK_PLUGINS={tmp_path}", f"NETPY_NETAVARK_ROOT={world.root}/npn-{world.root.name}")
+    variables = (f"NETPY_NETAVARK_PLUGINS={tmp_path}", f"NETPY_NETAVARK_ROOT={tmp_path}/npn-{world.root.name}")
     made = Daemon(world, within=("env", *variables))
     try:
         made.start()
