@@ -1,0 +1,1 @@
+"""netpy as a CNI plugin: see `netpy_cni_plugin.launch`."""
