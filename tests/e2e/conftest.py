@@ -18,7 +18,14 @@ def world() -> Iterator[World]:
     shutil.rmtree(made.root, ignore_errors=True)
 
 
-@pytest.fixture(scope="session", params=["nftables", "iptables"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Everything runs on both backends, except modules that say in BACKENDS which are enough for them."""
+    if "backend" in metafunc.fixturenames:
+        wanted = getattr(metafunc.module, "BACKENDS", ("nftables", "iptables"))
+        metafunc.parametrize("backend", wanted, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def backend(request: pytest.FixtureRequest) -> str:
     return request.param
 

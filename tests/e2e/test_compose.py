@@ -17,6 +17,8 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("docker-compose"), reason="docker-compose is not installed"),
 ]
 
+BACKENDS = ("nftables",)  # what compose asks of the firewall is tried on both elsewhere
+
 PROJECT = """
 version: "2.4"
 services:

@@ -19,10 +19,7 @@ from tests.e2e.world import NETPY, Daemon, eventually
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture(scope="session", params=["nftables"])
-def backend(request: pytest.FixtureRequest) -> str:
-    """Files have nothing to do with firewalls: once is enough."""
-    return request.param
+BACKENDS = ("nftables",)  # files have nothing to do with firewalls: once is enough
 
 
 @pytest.fixture
