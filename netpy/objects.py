@@ -66,6 +66,9 @@ class Bridge:
 class Veth:
     """A veth pair, both ends up: `name` on the host, `ifname` in the namespace `peer_netns`.
 
+    An empty `peer_netns` leaves the far end on the host, down, for somebody else to take into a sandbox of theirs
+    and rename. From then on it is out of sight, and only the near end is looked at.
+
     `ip link add NAME mtu MTU type veth peer name IFNAME netns PEER address MAC; ip link set NAME master BRIDGE`.
     `bridge` is empty for a pair that is routed. `isolated` ports of one bridge cannot reach each other
     (`bridge link set dev NAME isolated on`); `hairpin` lets a frame leave by the port it came in.

@@ -129,6 +129,11 @@ SYSTEM = LazyGroup(
     },
     "Manage netpy",
 )
+PLUGIN = LazyGroup(
+    "plugin",
+    {"serve": Entry(_C + "plugin:serve", "Offer netpy's drivers to a Docker daemon on this machine, as a plugin")},
+    "Be a plugin of Docker's",
+)
 ROOT = LazyGroup(
     "netpy",
     {
@@ -156,6 +161,7 @@ ROOT = LazyGroup(
         "volume": Entry(_C + "registry:VOLUME", "Manage volumes"),
         "driver": Entry(_C + "registry:DRIVER", "Manage and write drivers"),
         "builder": Entry(_C + "registry:BUILDER", "Manage builds"),
+        "plugin": Entry(_C + "registry:PLUGIN", "Be a plugin of Docker's"),
         "system": Entry(_C + "registry:SYSTEM", "Manage netpy"),
     },
     "Networks, names and published ports for containers",

@@ -39,7 +39,7 @@ from netpy.drivers.registry import Registry
 from netpy.firewall.ports import Ports
 from netpy.ipam import Pool
 from netpy.kernel import Kernel
-from netpy.model import Endpoint, EndpointSpec, Network, NetworkSpec, Sandbox
+from netpy.model import Endpoint, EndpointSpec, Network, NetworkSpec, PortBinding, Sandbox
 from netpy.store import Store
 
 __all__ = ["Controller", "Pool", "Settings"]
@@ -196,6 +196,14 @@ class Controller:
         with self._records.lock:
             plugs = self._records.plugs(sandbox_id)
         return any(self._context.outside.concerns(plug) for plug in plugs)
+
+    def publish(self, sandbox_id: str, ports: Sequence[PortBinding]) -> list[Endpoint]:
+        """Publish these ports of an attached sandbox, and no others; those that stay keep their host ports.
+
+        They are published at the endpoint that has the default route. PortTaken, Exhausted or ApplyError leave
+        everything as before; NotFound for a sandbox that is in no network. Returns all its endpoints.
+        """
+        return self._attachment.publish(sandbox_id, ports)
 
     def reserve(self, network: str, holder: str, addresses: Sequence[str]) -> None:
         """Keep static addresses of a network for `holder`, a sandbox's id, whether it is attached or not.

@@ -25,6 +25,7 @@ from ipaddress import ip_address
 from netpy.controller.choices import (
     FAMILIES,
     check_company,
+    check_ports,
     check_request,
     interface_name,
     record,
@@ -32,14 +33,14 @@ from netpy.controller.choices import (
     with_gateways,
 )
 from netpy.controller.context import Context
-from netpy.controller.moves import Move, lock_of
+from netpy.controller.moves import Move, asking, lock_of
 from netpy.controller.records import Plug
 from netpy.diff import Plan, State
 from netpy.dns import View
 from netpy.drivers.registry import BUILT_IN
-from netpy.errors import Forbidden, NetpyError
+from netpy.errors import Forbidden, NetpyError, NotFound
 from netpy.ipam import mac_for, mac_of
-from netpy.model import Endpoint, EndpointSpec, Network, Sandbox
+from netpy.model import Endpoint, EndpointSpec, Network, PortBinding, Sandbox
 
 logger = logging.getLogger(__name__)
 Requests = Sequence[tuple[str, EndpointSpec]]
@@ -135,6 +136,31 @@ class Attachment:
         with self._context.records.lock:
             self._context.records.save_endpoints(move.changed)
         return move
+
+    def publish(self, sandbox_id: str, ports: Sequence[PortBinding]) -> list[Endpoint]:
+        """The sandbox's ports are these from now on: what is new is opened, what is not among them is closed."""
+        context, locks = self._context, self._context.locks
+        with locks.holding(lock_of(sandbox_id)), ExitStack() as undo:
+            with context.records.lock:
+                before = context.records.plugs(sandbox_id)
+            if not before:
+                raise NotFound(f"sandbox {sandbox_id} is in no network")
+            check_ports(ports)
+            after = (asking(before[0], ports), *(asking(plug, ()) for plug in before[1:]))
+            move = Move(sandbox=before[0].endpoint.sandbox, before=before, after=after)
+            with self._passing(undo) as inside:
+                settled = context.publishing.settle(before, after)
+                inside.callback(context.publishing.close, settled.opened)
+                move = replace(move, after=settled.plugs)
+                inside.callback(_quietly, "restoring records", lambda: self._restore(move))
+                with context.records.lock:
+                    context.records.save_endpoints(move.changed)
+                    dns_port = context.records.dns_port(sandbox_id)
+                self._wired(move, dns_port, inside)
+            self._attended(move, undo)
+            undo.pop_all()
+            context.publishing.close(settled.closed)
+            return [plug.endpoint for plug in move.after]
 
     def _attended(self, move: Move, undo: ExitStack) -> None:
         outside = self._context.outside

@@ -19,7 +19,7 @@ from netpy.drivers import Driver, check_options
 from netpy.drivers.bridge import IFACE, IFNAME
 from netpy.errors import Conflict, Forbidden, InvalidArgument
 from netpy.firewall import ports
-from netpy.model import EndpointSpec, Family, Network, Sandbox
+from netpy.model import EndpointSpec, Family, Network, PortBinding, Sandbox
 
 FAMILIES: tuple[Family, ...] = (4, 6)
 SHARED = "container sharing network namespace with another container or host cannot be connected to any other network"
@@ -106,6 +106,13 @@ def check_request(network: Network, spec: EndpointSpec, driver: Driver) -> None:
     problems = list(_problems(network, spec, driver))
     if problems:
         raise InvalidArgument("\n".join(("invalid endpoint settings:", *problems)))
+
+
+def check_ports(asked: Sequence[PortBinding]) -> None:
+    """InvalidArgument for ports that cannot be published."""
+    problems = list(ports.problems(asked))
+    if problems:
+        raise InvalidArgument("\n".join(problems))
 
 
 def check_company(sandbox: Sandbox, networks: Sequence[Network], drivers: Mapping[str, Driver]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from netpy.controller.records import Plug
-from netpy.model import Endpoint, Sandbox
+from netpy.model import Endpoint, PortBinding, Sandbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,12 @@ def renamed(plug: Plug, old: str, new: str) -> Plug:
     spec = plug.endpoint.spec
     names = tuple(new if name == old else name for name in spec.names)
     spec = replace(spec, name=new if spec.name == old else spec.name, names=names)
+    return replace(plug, endpoint=replace(plug.endpoint, spec=spec))
+
+
+def asking(plug: Plug, ports: Sequence[PortBinding]) -> Plug:
+    """The plug as if these ports had been asked for there."""
+    spec = replace(plug.endpoint.spec, ports=tuple(ports))
     return replace(plug, endpoint=replace(plug.endpoint, spec=spec))
 
 

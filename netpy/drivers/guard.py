@@ -195,7 +195,8 @@ def _link_problems(obj: KernelObject, mark: str, place: tuple[str, str]) -> Iter
     yield from _mark_problems(obj, mark)
     if isinstance(obj, _INSIDE_LINKS):
         inside = obj.peer_netns if isinstance(obj, Veth) else obj.netns
-        if (inside, obj.ifname) != place:
+        loose = isinstance(obj, Veth) and not inside  # both ends on the host, the far one for somebody else to take
+        if not loose and (inside, obj.ifname) != place:
             yield f"wants the interface {obj.ifname} in {inside or 'the host'}; the endpoint's is {place[1]}"
 
 

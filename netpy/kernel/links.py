@@ -218,12 +218,14 @@ def messages(change: Change) -> list[Message]:
             raise TypeError(f"not a change of a link: {change}")
 
 
-def new_veth(veth: Veth, descriptor: int) -> list[Message]:
-    """Create the pair, its far end in the namespace of `descriptor`, its near end up and in the bridge.
+def new_veth(veth: Veth, descriptor: int = -1) -> list[Message]:
+    """Create the pair, its far end in the namespace of `descriptor` (else here), its near end up and in the bridge.
 
     The far end cannot be created up: the kernel opens it before the two are paired. `raise_link` does that.
     """
-    peer = attribute(_IFNAME, veth.ifname) + attribute(_MTU, veth.mtu) + attribute(_NETNS_FD, descriptor)
+    peer = attribute(_IFNAME, veth.ifname) + attribute(_MTU, veth.mtu)
+    if descriptor >= 0:
+        peer += attribute(_NETNS_FD, descriptor)
     if veth.mac:
         peer += attribute(_MAC, bytes.fromhex(veth.mac.replace(":", "")))
     info = nested(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from dataclasses import replace
 
 from netpy.diff import Change, Create, Delete, Update
 from netpy.errors import NotFound
@@ -35,7 +36,8 @@ class Pairs:
                 _create(veth)
             case Update(_, Veth() as veth):
                 _send(*links.update_veth(veth))
-                netns.run_in(veth.peer_netns, lambda: _send(links.raise_link(veth.ifname, veth.mtu)))
+                if veth.peer_netns:
+                    netns.run_in(veth.peer_netns, lambda: _send(links.raise_link(veth.ifname, veth.mtu)))
             case Delete(Veth() as veth):
                 self._delete(veth)
             case _:
@@ -46,6 +48,8 @@ class Pairs:
         near = links.find(channel, wanted.name) if links.index_of(wanted.name) else None
         if near is None:
             return None
+        if wanted.ifname and not wanted.peer_netns:
+            return _near_end(near, wanted)
         try:
             far = netns.run_in(wanted.peer_netns, lambda: _find(wanted.ifname))
         except NotFound:
@@ -69,7 +73,7 @@ class Pairs:
     def _delete(self, veth: Veth) -> None:
         if links.index_of(veth.name) == 0:
             return
-        if veth.peer_netns and netns.exists(veth.peer_netns):
+        if netns.exists(veth.peer_netns) if veth.peer_netns else veth.ifname:
             # The sandbox lives on and may be plugged in again under the same interface name: wait until that is free.
             departures.delete(veth.name)
             return
@@ -90,7 +94,23 @@ class Pairs:
                 logger.warning("deleting links that are no longer used: %s", error)
 
 
+def _near_end(near: links.Link, wanted: Veth) -> Veth:
+    """A pair whose far end is somebody else's by now."""
+    return replace(
+        wanted,
+        mtu=near.mtu,
+        mark=near.mark,
+        bridge=links.name_of(near.master) if near.master else "",
+        hairpin=near.hairpin,
+        isolated=near.isolated,
+        up=near.up,
+    )
+
+
 def _create(veth: Veth) -> None:
+    if not veth.peer_netns:
+        _create_loose(veth)
+        return
     try:
         descriptor = os.open(veth.peer_netns, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -104,6 +124,16 @@ def _create(veth: Veth) -> None:
     try:
         _send(*settings)
         netns.run_in(veth.peer_netns, lambda: _send(links.raise_link(veth.ifname, veth.mtu)))
+    except BaseException:
+        _send(links.delete(veth.name), tolerant=True)
+        raise
+
+
+def _create_loose(veth: Veth) -> None:
+    create, *settings = links.new_veth(veth)
+    _send(create)
+    try:
+        _send(*settings)
     except BaseException:
         _send(links.delete(veth.name), tolerant=True)
         raise
