@@ -13,7 +13,8 @@ from netpy.model import EndpointSpec, NetworkSpec
 from netpy.objects import Device
 from netpy.testing import Machine, machine
 
-QUICK = Limits(answer=0.3, retry=0.3, farewell=0.0)
+QUICK = Limits(answer=0.7, retry=0.3, farewell=0.0)
+STEADY = Limits(answer=20, retry=0.3, farewell=0.0)
 PATIENT = Limits(answer=20, retry=5, farewell=1)
 
 
@@ -43,3 +44,8 @@ def connect(made: Machine, number: int = 1, **more: object) -> None:
 
 def back(made: Machine, **more: object) -> None:
     made.controller.create_network(NetworkSpec(name="n", driver="plug", **more))  # pyright: ignore[reportArgumentType]
+
+
+def limits(fault: str) -> Limits:
+    """Short ones for faults that never answer."""
+    return QUICK if fault in {"hang", "drip"} else STEADY

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from docker_plugin_server import Plugin
-from remote_lab import QUICK, back, connect, finder, world
+from remote_lab import STEADY, back, connect, finder, limits, world
 
 from netpy.errors import DriverError, NetpyError
 from netpy.model import EndpointSpec, NetworkSpec, SubnetSpec
@@ -21,7 +21,7 @@ WRONG = ["err", "garbage", "html", "list", "status", "hangup", "short", "hang", 
 def test_a_fault_names_plugin_and_call_and_leaves_nothing(
     plugin: Plugin, tmp_path: Path, call: str, fault: str
 ) -> None:
-    made = world(tmp_path, QUICK)
+    made = world(tmp_path, limits(fault))
     empty = made.snapshot()
     if call != "CreateNetwork":
         back(made)
@@ -40,7 +40,7 @@ def test_a_fault_names_plugin_and_call_and_leaves_nothing(
 @pytest.mark.parametrize("fault", WRONG)
 @pytest.mark.parametrize("call", ["Leave", "DeleteEndpoint", "RevokeExternalConnectivity", "DeleteNetwork"])
 def test_a_fault_while_leaving_is_told_and_stops_nothing(plugin: Plugin, tmp_path: Path, call: str, fault: str) -> None:
-    made = world(tmp_path, QUICK)
+    made = world(tmp_path, limits(fault))
     before = made.snapshot()
     back(made)
     connect(made)
@@ -107,7 +107,7 @@ def test_a_refused_endpoint_is_not_deleted_and_a_failed_join_is(plugin: Plugin, 
 @pytest.mark.parametrize("call", ["RequestPool", "RequestAddress"])
 @pytest.mark.parametrize("fault", ["err", "garbage", "hang", '{"Address": "172.31.0.1/24", "Pool": "x"}'])
 def test_faults_of_ipam(plugin: Plugin, tmp_path: Path, call: str, fault: str) -> None:
-    made = world(tmp_path, QUICK)
+    made = world(tmp_path, limits(fault))
     before = made.snapshot()
     plugin.break_(**{f"IpamDriver__{call}": fault})
     with pytest.raises(NetpyError, match="plug"):
@@ -119,7 +119,7 @@ def test_faults_of_ipam(plugin: Plugin, tmp_path: Path, call: str, fault: str) -
 @pytest.mark.parametrize("fault", ["err", "garbage", "hang", '{"Implements": "NetworkDriver"}'])
 def test_a_handshake_that_fails_is_tried_anew(plugin: Plugin, tmp_path: Path, fault: str) -> None:
     plugin.break_(Plugin__Activate=fault)
-    found = finder(tmp_path, QUICK)
+    found = finder(tmp_path, limits(fault))
     with pytest.raises(DriverError, match=r"plugin plug: Plugin\.Activate: "):
         found.driver("plug")
     plugin.break_()
@@ -160,7 +160,7 @@ def test_a_plugin_that_comes_back_is_found_by_trying_again(plugin: Plugin, tmp_p
 
 
 def test_a_plugin_that_is_gone_keeps_its_networks(plugin: Plugin, tmp_path: Path) -> None:
-    made = world(tmp_path, QUICK)
+    made = world(tmp_path, STEADY)
     back(made)
     plugin.stop()
     with pytest.raises(DriverError, match=r"plugin plug: NetworkDriver\.CreateEndpoint: cannot be reached"):
