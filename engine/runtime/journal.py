@@ -92,4 +92,5 @@ def parse(line: bytes) -> Record | None:
         return None
     stream = STDERR if entry.get("PRIORITY") == _ERROR else STDOUT
     ends_line = entry.get("CONTAINER_PARTIAL_MESSAGE") != "true"
-    return Record(moment, stream, text + b"\n" * ends_line, ends_line)
+    # Some versions of conmon leave the line its end, others take it away.
+    return Record(moment, stream, text.removesuffix(b"\n") + b"\n" * ends_line, ends_line)

@@ -110,6 +110,7 @@ def test_the_journal_is_told_a_tag() -> None:
             b'{"MESSAGE":"a","PRIORITY":"6","__REALTIME_TIMESTAMP":"5","CONTAINER_PARTIAL_MESSAGE":"true"}',
             Record(5000, STDOUT, b"a", False),
         ),
+        (b'{"MESSAGE":"hi\\n","PRIORITY":"6","__REALTIME_TIMESTAMP":"5"}', Record(5000, STDOUT, b"hi\n", True)),
         (b"no entry", None),
     ],
 )
