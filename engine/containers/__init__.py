@@ -3,8 +3,10 @@
 This is the front; the rooms behind it do the work:
 
     naming merging ports networking mounts     decide, from documents to records (pure)
+    isolation logdrivers volumeoptions         what may be asked for at its border, of its log, of a volume (pure)
     records waiting timing sessions            hold what is known, who waits, what is due
     creation running ending removal release    the life of a container, in that order
+    sources                                    what stands behind its mounts: volumes, directories, shared memory
     plugging wiring files                      its networks while it lives
     execs streaming volumes pruning updating   what else can be asked for
     health probing                             whether what it runs is well: the rules, and the looking
