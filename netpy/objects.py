@@ -125,8 +125,9 @@ class Child:
     """A link in a sandbox that stands on `parent`, a link of the host. Up; gone with the sandbox or the parent.
 
     `ip link add link PARENT name IFNAME address MAC mtu MTU netns NETNS type macvlan|ipvlan mode MODE`. Modes are
-    iproute2's: bridge, private, vepa, passthru; l2, l3, l3s. `mtu` 0 takes the parent's, an empty `mac` any (an ipvlan
-    link has its parent's). Unsupported when the kernel has no such links.
+    iproute2's: bridge, private, vepa, passthru; l2, l3, l3s. `flag` is ipvlan's alone: private, vepa, or empty for
+    bridge. `mtu` 0 takes the parent's, an empty `mac` any (an ipvlan link has its parent's). Unsupported when the
+    kernel has no such links.
     """
 
     RANK: ClassVar[int] = 30
@@ -138,6 +139,7 @@ class Child:
     ifname: str
     mode: str
     mark: str
+    flag: str = ""
     mac: str = ""
     mtu: int = 0
     up: bool = True
@@ -230,17 +232,19 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A route. `ip route replace DESTINATION via VIA dev LINK`; an empty `via` is on-link.
+    """A route. `ip route replace DESTINATION via VIA dev LINK [onlink]`; an empty `via` is on-link.
 
+    `onlink`: the next hop is on the link although no address of the link says so (how it is made, not looked at).
     The default routes are written out: `0.0.0.0/0` and `::/0`.
     """
 
     RANK: ClassVar[int] = 60
-    MUTABLE: ClassVar[frozenset[str]] = frozenset({"via", "link"})
+    MUTABLE: ClassVar[frozenset[str]] = frozenset({"via", "link", "onlink"})
 
     destination: str
     link: str
     via: str = ""
+    onlink: bool = False
     netns: str = ""
 
     @property
@@ -257,6 +261,10 @@ class Isolate:
     `"routed"`: the same without the drop before routing. `"open"`: everybody.
     `internal` cuts the network off in both directions. Traffic inside the bridge is not touched (`Veth.isolated`
     is what forbids it).
+
+    A network without a bridge has a routed link for each sandbox, and an Isolate for each, `bridge` being that link and
+    `subnet` the sandbox's address alone. `peers` is then the network's subnet, and `kin` what the names of all its
+    links begin with, and no other link's: who lives behind one of them may pass. Both, or neither.
     """
 
     RANK: ClassVar[int] = 10
@@ -266,6 +274,8 @@ class Isolate:
     subnet: str
     internal: bool = False
     guard: Literal["nat", "routed", "open"] = "nat"
+    peers: str = ""
+    kin: str = ""
     netns: str = ""
 
     @property
@@ -277,7 +287,8 @@ class Isolate:
 class Masquerade:
     """Traffic of `subnet` that leaves by another interface than `bridge` carries the host's address.
 
-    `source` names that address (SNAT); empty, the kernel chooses by route.
+    `source` names that address (SNAT); empty, the kernel chooses by route. `peers` and `kin` as for Isolate: what goes
+    there keeps its address.
     """
 
     RANK: ClassVar[int] = 12
@@ -286,6 +297,8 @@ class Masquerade:
     bridge: str
     subnet: str
     source: str = ""
+    peers: str = ""
+    kin: str = ""
     netns: str = ""
 
     @property

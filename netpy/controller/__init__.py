@@ -80,7 +80,7 @@ class Controller:
             records=records,
             locks=Locks(),
             wiring=wiring,
-            publishing=Publishing(kernel, records, settings.host_binding, wiring.publishes),
+            publishing=Publishing(kernel, records, settings.host_binding, wiring.opener),
             outside=Outside(drivers, records, wiring, kernel),
             clock=clock,
             new_id=new_id,

@@ -285,7 +285,9 @@ class Attachment:
         before = wiring.sandbox_state(move.before, dns_port, _unless(changed))
         after = wiring.sandbox_state(move.after, dns_port, _unless(changed))
         with context.locks.holding(*(plug.network.id for plug in move.after)):
-            plan = wiring.plan(before, after | context.wiring.network_states(move.after), cursory=True)
+            plan = wiring.plan(
+                before, after | context.wiring.network_states(move.after), cursory=wiring.is_common(before | after)
+            )
             wiring.change(plan)
         undo.callback(wiring.undo, plan)
         wiring.act(wiring.followups(before, after, move.after))

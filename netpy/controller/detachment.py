@@ -101,7 +101,9 @@ class Detachment:
         before -= {obj for obj in before if isinstance(obj, Given)}  # whoever made it removes it
         with context.locks.holding(*(plug.network.id for plug in move.before)):
             wanted = after | (wiring.network_states(move.after) if move.after else NOTHING)
-            plan = wiring.plan(before, wanted, wiring.network_states(move.leaving), cursory=True)
+            plan = wiring.plan(
+                before, wanted, wiring.network_states(move.leaving), cursory=wiring.is_common(before | after)
+            )
             errors = wiring.dismantle(plan)
         wiring.act(wiring.followups(before, after, move.before))
         left = {plug.network.id for plug in move.leaving}

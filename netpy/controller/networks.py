@@ -17,9 +17,10 @@ from ipaddress import ip_interface
 from netpy.controller.context import Context
 from netpy.controller.settings import Settings
 from netpy.diff import Plan, State
+from netpy.drivers import Driver
 from netpy.drivers.bridge import BINDING, DEFAULT_BRIDGE, ICC, MASQUERADE, MTU, NAME
 from netpy.drivers.registry import BUILT_IN
-from netpy.errors import Conflict, Forbidden, InvalidArgument, NetpyError, NotFound
+from netpy.errors import Conflict, Forbidden, InvalidArgument, NetpyError, NotFound, Unsupported
 from netpy.ipam import allocate
 from netpy.model import Network, NetworkSpec, Subnet, SubnetSpec
 from netpy.objects import Bridge, Device
@@ -159,6 +160,7 @@ class Networks:
         if driver.traits.single and not predefined:
             raise Forbidden(f'only one instance of "{driver.name}" network is allowed')
         normal = driver.normalise(spec)
+        self._refuse_missing(driver)
         subnets: tuple[Subnet, ...] = ()
         if not context.outside.pools.is_built_in(spec.ipam_driver):
             context.outside.pools.check(normal)
@@ -205,6 +207,11 @@ class Networks:
         if endpoints:
             users = ", ".join(f'name:"{each.spec.name}" id:"{each.id[:12]}"' for each in endpoints)
             raise Forbidden(f"network {network.name} has active endpoints ({users})")
+
+    def _refuse_missing(self, driver: Driver) -> None:
+        for kind in driver.traits.links:
+            if missing := self._context.kernel.lacks(kind):
+                raise Unsupported(f"driver {driver.name}: {missing}")
 
     def _refuse_shared_links(self, network: Network) -> None:
         mine = _links(self._context.wiring.network_state(network))

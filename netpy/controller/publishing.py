@@ -3,7 +3,7 @@
 The requests of all endpoints of a sandbox are taken together, since ports are published where the default route is: an
 answer has to leave by the way that the question came. So the IPv4 bindings stand at the IPv4 gateway's endpoint, the
 IPv6 ones at the IPv6 gateway's, and when a gateway moves they move along, with the host ports that they have. A
-sandbox without a gateway publishes nothing.
+sandbox without a gateway publishes nothing, and so does one whose gateway is of a driver that cannot (`Traits.ports`).
 
 The table of what is given is consulted under the records' lock; sockets are opened outside of it. When another program
 sits on a port, the next one is tried (ranges and "any port" only), ten times at most.
@@ -15,6 +15,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from netpy.controller.records import Plug, Records
 from netpy.drivers.bridge import BINDING, MODES
@@ -25,6 +26,7 @@ from netpy.model import Family, Network, PortBinding, Protocol
 
 logger = logging.getLogger(__name__)
 ATTEMPTS = 10
+Opener = Literal["netpy", "driver", "nobody"]
 Slot = tuple[Protocol, int, str]  # protocol, container port, host address
 
 
@@ -41,12 +43,12 @@ class Publishing:
     """Gives, holds and releases host ports. Thread-safe."""
 
     def __init__(
-        self, kernel: Kernel, records: Records, host_binding: str, publishes: Callable[[Network], bool]
+        self, kernel: Kernel, records: Records, host_binding: str, opener: Callable[[Network], Opener]
     ) -> None:
         self._kernel = kernel
         self._records = records
         self._host_binding = host_binding
-        self._publishes = publishes
+        self._opener = opener
 
     def settle(self, before: Sequence[Plug], after: Sequence[Plug], *, hold: bool = True) -> Published:
         """Bindings for `after`, keeping those of `before`. With `hold`, sockets are opened for the new ones.
@@ -54,7 +56,12 @@ class Publishing:
         PortTaken, Exhausted or KernelError when a port cannot be had; then nothing is left open. The closed ones
         are not released yet: that comes after the rules that use them are gone.
         """
-        gateways: dict[Family, Plug] = {family: plug for plug in after for family in plug.endpoint.gateways}
+        gateways: dict[Family, Plug] = {
+            family: plug
+            for plug in after
+            for family in plug.endpoint.gateways
+            if self._opener(plug.network) != "nobody"
+        }
         existing: dict[Slot, list[PortBinding]] = defaultdict(list)
         for binding in (b for plug in before for b in plug.endpoint.ports):
             existing[_slot(binding, binding.host_ip)].append(binding)
@@ -86,7 +93,7 @@ class Publishing:
 
     def hold_again(self, network: Network, binding: PortBinding) -> None:
         """After a restart: a port that the records say is ours. Somebody else may have taken it: logged."""
-        if binding.host_port and not self._publishes(network):
+        if binding.host_port and self._opener(network) == "netpy":
             try:
                 self._kernel.hold(binding.protocol, binding.host_ip, binding.host_port)
             except NetpyError as error:
@@ -108,7 +115,7 @@ class Publishing:
         if missing:
             wanted = replace(request, host_port=kept[0].host_port, host_port_end=0) if kept else request
             opened, hold = opening
-            theirs = any(self._publishes(gateways[family_of(ip)].network) for ip in missing)
+            theirs = any(self._opener(gateways[family_of(ip)].network) == "driver" for ip in missing)
             fresh = self._open(wanted, missing, hold=hold and not theirs)
             opened += fresh
             kept += fresh

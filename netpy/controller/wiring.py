@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
 from netpy.controller.followups import followups
+from netpy.controller.publishing import Opener
 from netpy.controller.records import Plug
 from netpy.controller.settings import Settings
 from netpy.diff import Change, Create, Plan, State, by_key, diff
@@ -88,9 +89,15 @@ class Wiring:
         families = {6 if ":" in obj.subnet else 4 for obj in state if isinstance(obj, Isolate)}
         return state | {Sysctl(name=_FORWARDING[family], value="1") for family in families}
 
-    def publishes(self, network: Network) -> bool:
-        """Whether the other side of the network's driver opens the host ports itself."""
-        return self.driver(network).traits.publishes
+    def opener(self, network: Network) -> Opener:
+        """Who opens the host ports of the network's endpoints; we do where the driver is missing, and tells nothing."""
+        try:
+            traits = self.driver(network).traits
+        except NetpyError:
+            return "netpy"
+        if not traits.ports:
+            return "nobody"
+        return "driver" if traits.publishes else "netpy"
 
     def sandbox_state(
         self, plugs: Sequence[Plug], dns_port: int, broken: Callable[[Plug, NetpyError], object] | None = None
@@ -103,7 +110,9 @@ class Wiring:
         objects: set[KernelObject] = set()
         for plug in plugs:
             try:
-                objects |= self.driver(plug.network).endpoint_state(plug.network, plug.endpoint)
+                state = self.driver(plug.network).endpoint_state(plug.network, plug.endpoint)
+                # With a bridge it is the network's state that is isolated, and wants forwarding, once for all.
+                objects |= state if plug.network.spec.driver in BUILT_IN else self._with_forwarding(state)
             except NetpyError as error:
                 if broken is None:
                     raise
@@ -139,6 +148,11 @@ class Wiring:
         keep = {obj.key for obj in target} | {obj.key for obj in self._kernel.lower(spared)}
         old = {obj for obj in self._kernel.lower(before) if obj.key not in keep and not isinstance(obj, Sysctl)}
         return diff(self._kernel.observe(target | old, cursory=cursory), target)
+
+    @staticmethod
+    def is_common(state: State) -> bool:
+        """Whether all that isolates these endpoints is their networks', so that a cursory look is good enough."""
+        return not any(isinstance(obj, Isolate | Masquerade) for obj in state)
 
     def rehearse(self, before: State, after: State, standing: State = frozenset()) -> Plan:
         """The same over intents, for people to read: firewall intents count as present if `before` has them.

@@ -67,6 +67,10 @@ class Traits:
     an endpoint counts as a way out before it has them. `publishes`: the driver's other side opens the host ports itself
     (`endpoint.ports` says which); they are allocated, but no socket of ours holds them. `any_option`: takes `-o` keys
     that `options` does not name; otherwise an unknown key that is not Docker's own (`com.docker.…`) is refused.
+
+    `ports`: published ports can lead to the sandboxes; without, `-p` is passed over, as their addresses can be reached
+    from outside anyway. `links`: the kinds of links on a parent (`macvlan`, `ipvlan`, `vlan`) that the kernel has to
+    know; where it does not, networks are refused before anything is made.
     """
 
     addressing: bool = True
@@ -77,6 +81,8 @@ class Traits:
     timeout: float = 30.0
     routers: bool = False
     publishes: bool = False
+    ports: bool = True
+    links: tuple[str, ...] = ()
     any_option: bool = False
 
 

@@ -153,7 +153,8 @@ def _isolate(instance: str, intent: Isolate) -> Iterator[KernelObject]:
             hooks.append(Hook(parent=f"{p}-GUARD", rule=rule, owner=guard))
     if intent.guard == "nat" and not intent.internal:
         hooks.append(Hook(parent=f"{p}-GUARD", rule=f"-d {intent.subnet} -j {guard}", owner=guard))
-        rules = (f"-i {bridge} -j RETURN", f"{_ANSWERS} -j RETURN", f"{_TO_US} -j RETURN", "-j DROP")
+        kin = (f"-s {intent.peers} -i {checked_interface(intent.kin)}+ -j RETURN",) if intent.peers else ()
+        rules = (f"-i {bridge} -j RETURN", *kin, f"{_ANSWERS} -j RETURN", f"{_TO_US} -j RETURN", "-j DROP")
     if hooks:
         yield chain(family, "mangle", guard, rules, tuple(hooks))
     if not intent.internal:
@@ -167,6 +168,8 @@ def _filter(p: str, family: Family, intent: Isolate) -> Chain:
     bridge = intent.bridge
     name = f"{p}-N-{_digest(bridge)}"
     rooms = [("INSIDE", f"-i {bridge} -o {bridge} -j ACCEPT")]
+    if intent.peers:
+        rooms.append(("INSIDE", f"-s {intent.peers} -i {checked_interface(intent.kin)}+ -o {bridge} -j ACCEPT"))
     rules: list[str] = []
     if intent.internal:
         rooms += [("INTERNAL", f"-i {bridge} -j DROP"), ("INTERNAL", f"-o {bridge} -j DROP")]
@@ -185,7 +188,8 @@ def _masquerade(instance: str, intent: Masquerade) -> Chain:
     name = f"{p}-M-{_digest(bridge, intent.subnet)}"
     rule = f"-j SNAT --to-source {intent.source}" if intent.source else "-j MASQUERADE"
     out = Hook(parent=f"{p}-POSTROUTING", rule=f"-s {intent.subnet} ! -o {bridge} -j {name}", owner=name)
-    return chain(_family(intent.subnet), "nat", name, (rule,), (out,))
+    kin = (f"-d {intent.peers} -o {checked_interface(intent.kin)}+ -j RETURN",) if intent.peers else ()
+    return chain(_family(intent.subnet), "nat", name, (*kin, rule), (out,))
 
 
 def _ports(instance: str, address: str, group: Sequence[Publish]) -> Iterator[Chain]:

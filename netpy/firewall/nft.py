@@ -179,6 +179,9 @@ def _guard() -> Iterator[str]:
 def _forward() -> Iterator[str]:
     yield f"jump {USER}"
     yield "iifname . oifname @inside accept"
+    for family in FAMILIES:  # from link to link of a network that has no bridge
+        ip = _IP[family]
+        yield f"{ip} daddr . iifname @home{family} {ip} saddr . oifname @home{family} accept"
     yield "iifname @internal drop"
     yield "oifname @internal drop"
     yield "oifname @bridges ct state established,related accept"
@@ -226,10 +229,11 @@ def _isolate(instance: str, intent: Isolate) -> Iterator[KernelObject]:
     yield element("inside", bridge, bridge)
     for where in ("nft", "legacy"):
         yield Passage(where=where, family=family, instance=instance, bridge=bridge)
+    if intent.peers or not intent.internal:
+        yield element(f"home{family}", intent.peers or intent.subnet, bridge)
     if intent.internal:
         yield element("internal", bridge)
         return
-    yield element(f"home{family}", intent.subnet, bridge)
     if intent.guard == "nat":
         yield element(f"guard{family}", intent.subnet)
     if intent.guard != "open":

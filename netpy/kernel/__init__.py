@@ -93,6 +93,10 @@ class Kernel(Protocol):
         """Every prefix that the host routes or is on, both families, as CIDR text; for overlap checks."""
         ...
 
+    def lacks(self, kind: str) -> str:
+        """What is missing for links of a kind (`macvlan`, `ipvlan`, `vlan`), in words; empty where they can be made."""
+        ...
+
     def local_port_range(self) -> tuple[int, int]:
         """First and last ephemeral port of the host."""
         ...

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -29,6 +30,8 @@ Inside = TypeVar("Inside", Child, Adopt, Given)
 PLACED = (Device, Child, Adopt, Given)
 _MAC, _IFNAME, _MTU, _LINK, _LINKINFO, _ALIAS, _NETNS_FD = 1, 3, 4, 5, 18, 20, 28
 _KIND, _DATA = 1, 2
+PATIENCE = 5.0  # seconds to wait for links of a namespace that is gone
+_FLAGS, _IPVLAN_FLAGS = 2, {"": 0, "private": 1, "vepa": 2}
 _MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16, "l2": 0, "l3": 1, "l3s": 2}
 
 
@@ -47,6 +50,22 @@ def observe(wanted: KernelObject) -> KernelObject | None:
             return _inside(wanted, _given)
         case _:
             raise TypeError(f"not a placed link: {wanted}")
+
+
+def lacks(kind: str) -> str:
+    """What this kernel lacks for links of a kind that needs a parent; empty where it can make them.
+
+    Asked for one without a parent: a kernel that knows the kind finds fault with that, another with the kind. Nothing
+    is made, and the module is loaded if there is one.
+    """
+    body = HEADER.pack(0, 0, 0, 0, 0) + nested(_LINKINFO, attribute(_KIND, kind), b"")
+    try:
+        _send_new(body, kind)
+    except Unsupported as error:
+        return str(error)
+    except OSError:
+        return ""
+    return ""
 
 
 def make(change: Change) -> None:
@@ -137,13 +156,15 @@ def _child(link: Link, wanted: Child, parent: int) -> Child | None:
         return None
     mode = number(attributes(link.data).get(1, b""))
     names = ("l2", "l3", "l3s") if link.kind == "ipvlan" else ("private", "vepa", "bridge", "passthru", "source")
+    flags = number(attributes(link.data).get(_FLAGS, b"")) if link.kind == "ipvlan" else 0
     return replace(
         wanted,
         kind="ipvlan" if link.kind == "ipvlan" else "macvlan",
         parent=wanted.parent if link.peer == parent else "",
         mode=next((name for name in names if _MODES[name] == mode), str(mode)),
+        flag=next((name for name, value in _IPVLAN_FLAGS.items() if value == flags), str(flags)),
         mark=link.mark,
-        mac=link.mac if wanted.mac else "",
+        mac=link.mac if wanted.mac and link.kind != "ipvlan" else wanted.mac,
         mtu=link.mtu if wanted.mtu else 0,
         up=link.up,
     )
@@ -191,10 +212,28 @@ def _create_device(device: Device) -> None:
 
 
 def _create_child(child: Child) -> None:
+    """Links of a namespace that is gone are taken down a little later, and one of them may occupy the parent."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return _try_child(child)
+        except OSError as error:
+            # EINVAL: the parent is passed through, or has other links and is to be; EADDRINUSE: one has our MAC.
+            if error.errno not in (errno.EBUSY, errno.EINVAL, errno.EADDRINUSE):
+                raise
+            if time.monotonic() > end:
+                mac = f", or has a link with the MAC address {child.mac}" if error.errno == errno.EADDRINUSE else ""
+                what = f"parent interface {child.parent} is in use in another mode{mac} ({error.strerror})"
+                raise KernelError(what) from error
+        time.sleep(0.02)
+
+
+def _try_child(child: Child) -> None:
     mode = struct.pack("=H" if child.kind == "ipvlan" else "=I", _MODES[child.mode])
+    flags = attribute(_FLAGS, struct.pack("=H", _IPVLAN_FLAGS[child.flag])) if child.flag else b""
     body = HEADER.pack(0, 0, 0, 0, 0) + attribute(_IFNAME, child.ifname) + _hardware(child)
     body += attribute(_LINK, links.require(child.parent))
-    body += nested(_LINKINFO, attribute(_KIND, child.kind), nested(_DATA, attribute(1, mode)))
+    body += nested(_LINKINFO, attribute(_KIND, child.kind), nested(_DATA, attribute(1, mode) + flags))
     there = _descriptor(child.netns)
     try:
         _send_new(body + attribute(_NETNS_FD, there), child.kind)

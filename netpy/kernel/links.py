@@ -29,6 +29,7 @@ _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA, _VETH_PEER = 1, 2, 4, 5, 1
 _HAIRPIN, _ISOLATED = 4, 33
 _GONE = (errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL)
 _NODAD, _MAIN, _STATIC, _UNICAST, _ONLINK_SCOPE = 2, 254, 4, 1, 253
+_ONLINK = 4  # RTNH_F_ONLINK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +153,13 @@ class Observer:
         found = self._routes[family].get(wanted.destination)
         if found is None:
             return None
-        return Route(destination=wanted.destination, via=found[0], link=name_of(found[1]), netns=wanted.netns)
+        return Route(
+            destination=wanted.destination,
+            via=found[0],
+            link=name_of(found[1]),
+            onlink=wanted.onlink,
+            netns=wanted.netns,
+        )
 
 
 def index_of(name: str) -> int:
@@ -314,7 +321,8 @@ def _route(kind: int, flags: int, route: Route) -> Message:
     inet = socket.AF_INET6 if network.version == 6 else socket.AF_INET
     scope = _ONLINK_SCOPE if network.version == 4 and not route.via else 0
     protocol = _STATIC if kind == rt.NEWROUTE else 0
-    header = _ROUTE.pack(inet, network.prefixlen, 0, 0, _MAIN, protocol, scope, _UNICAST, 0)
+    nexthop = _ONLINK if route.onlink and kind == rt.NEWROUTE else 0
+    header = _ROUTE.pack(inet, network.prefixlen, 0, 0, _MAIN, protocol, scope, _UNICAST, nexthop)
     fields = attribute(4, require(route.link))
     if network.prefixlen:
         fields += attribute(1, network.network_address.packed)

@@ -35,6 +35,7 @@ class LinuxKernel:
         self.create_netns = netns.create
         self.delete_netns = netns.delete
         self.host_prefixes = survey.prefixes
+        self.lacks = devices.lacks
         self.disturbed = backend.disturbed
 
     @property

@@ -31,7 +31,7 @@ class MemoryKernel:
     """The whole machine as a dictionary. Thread-safe.
 
     `objects` is what there is, by key; `actions` what `act` was asked to do; `held` the ports held;
-    `prefixes` what the host routes apart from our own bridges.
+    `prefixes` what the host routes apart from our own bridges; `missing` the kinds of links that it cannot make.
     """
 
     def __init__(self, instance: str = "netpy") -> None:
@@ -42,6 +42,7 @@ class MemoryKernel:
         self.busy: set[tuple[Protocol, str, int]] = set()
         self.prefixes: list[str] = ["0.0.0.0/0"]
         self.ephemeral: tuple[int, int] = (32768, 60999)
+        self.missing: set[str] = set()
         self.fail_at = 0
         self.applied: list[Plan] = []
         self._instance = instance
@@ -120,6 +121,9 @@ class MemoryKernel:
             }
             return sorted({*self.prefixes, *on_link})
 
+    def lacks(self, kind: str) -> str:
+        return f"this kernel has no {kind} links" if kind in self.missing else ""
+
     def local_port_range(self) -> tuple[int, int]:
         return self.ephemeral
 
@@ -188,7 +192,7 @@ class MemoryKernel:
             self._check_route(obj)
 
     def _check_route(self, route: Route) -> None:
-        if route.via and not self._reaches(route):
+        if route.via and not route.onlink and not self._reaches(route):
             raise KernelError("network is unreachable")
 
     def _need_link(self, netns: str, link: str) -> None:
@@ -222,7 +226,7 @@ class MemoryKernel:
         routes = [each for each in self.objects.values() if isinstance(each, Route)]
         for route in routes:
             same = (route.netns, route.link) == (address.netns, address.link)
-            if same and route.via and not self._reaches(route):
+            if same and route.via and not route.onlink and not self._reaches(route):
                 del self.objects[route.key]
 
     def _free_ports(self, bridge: Bridge) -> None:

@@ -172,7 +172,8 @@ class Tables:
         listing does not show it.
         """
         entry = rule.entry.ipv6 if hasattr(rule.entry, "ipv6") else rule.entry.ip
-        setattr(entry, mask, b"\xff" * (len(interface) + 1))
+        significant = len(interface) - 1 if interface.endswith("+") else len(interface) + 1
+        setattr(entry, mask, b"\xff" * significant)
 
 
 _MASKS = {"-i": "iniface_mask", "-o": "outiface_mask"}
