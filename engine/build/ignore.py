@@ -96,19 +96,36 @@ def _piece(pattern: str, position: int) -> tuple[str, int]:
 
 
 def _set(pattern: str, position: int) -> tuple[str, int]:
-    """A class such as `[^a-z]`: Go's, which may not be empty."""
-    end = position + 1
-    negated = pattern[end : end + 1] == "^"
-    end += negated
-    inner = ""
-    while end < len(pattern) and (pattern[end] != "]" or not inner):
-        if pattern[end] == "\\" and end + 1 < len(pattern):
-            end += 1
-        inner += pattern[end] if pattern[end] == "-" else re.escape(pattern[end])
-        end += 1
-    if end >= len(pattern) or not inner:
+    """A class such as `[^a-z]`: Go's, which may not be empty, and where `-` and `]` stand for themselves only escaped."""
+    at = position + 1
+    negated = pattern.startswith("^", at)
+    at += negated
+    members = ""
+    while not (members and pattern.startswith("]", at)):
+        low, at = _member(pattern, at)
+        high = low
+        if pattern.startswith("-", at):
+            high, at = _member(pattern, at + 1)
+        if low <= high:
+            members += f"{_literal(low)}-{_literal(high)}"
+        else:
+            members += _NOTHING
+    return f"(?!/)[{'^' if negated else ''}{members}]", at + 1
+
+
+_NOTHING = r"\uffff-\uffff"  # a range that runs backwards holds no character that a path has
+
+
+def _member(pattern: str, at: int) -> tuple[str, int]:
+    at += pattern.startswith("\\", at)
+    escaped = pattern[at - 1 : at] == "\\"
+    if at >= len(pattern) or (pattern[at] in "-]" and not escaped):
         raise _malformed(pattern)
-    return f"(?!/)[{'^' if negated else ''}{inner}]", end + 1
+    return pattern[at], at + 1
+
+
+def _literal(char: str) -> str:
+    return f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else f"\\U{ord(char):08x}"
 
 
 def _malformed(pattern: str) -> InvalidArgument:

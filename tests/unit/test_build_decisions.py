@@ -40,10 +40,16 @@ def test_patterns_keep_paths_out(patterns: str, excluded: list[str], kept: list[
     assert [path for path in [*excluded, *kept] if rules.excludes(path)] == excluded
 
 
-@pytest.mark.parametrize("pattern", ["[", "a[", "[]", "a\\", "!"])
+@pytest.mark.parametrize("pattern", ["[", "a[", "[]", "a\\", "!", "[?--]", "[]a]", "[a-"])
 def test_a_malformed_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(InvalidArgument, match=r"syntax error in pattern|illegal exclusion"):
         ignore.read(pattern)
+
+
+def test_classes_are_those_of_go() -> None:
+    assert ignore.read("[a-c]").excludes("b") and not ignore.read("[a-c]").excludes("d")
+    assert ignore.read("[^a-c]").excludes("d") and ignore.read(r"[\-\]]").excludes("]")
+    assert not ignore.read("[c-a]").excludes("b")
 
 
 @given(st.text("ab/*?[]!^-\\.", max_size=12), st.text("ab/.", min_size=1, max_size=8))
