@@ -19,7 +19,10 @@ _LOADED = ("Loaded image: ", "Loaded image ID: ")
 
 
 def tell_pruned(daemon: Daemon, kind: str, reclaimed: int) -> None:
-    """Something was pruned: containers, images, networks or volumes; `reclaimed` is in bytes."""
+    """Something was pruned: containers, images, networks, volumes, or what builds keep (kind `builder`).
+
+    `reclaimed` is in bytes.
+    """
     daemon.events.publish(kind, "prune", "", {"reclaimed": str(reclaimed)})
 
 

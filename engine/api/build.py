@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from engine.api import credentials
+from engine.api.announcements import tell_pruned
 from engine.api.backend import Daemon
 from engine.api.decode import loads
 from engine.api.errors import message_of
@@ -65,7 +66,9 @@ class Build:
     def prune(self, request: Request) -> Reply:
         """Equivalent: `docker builder prune`."""
         request.query.filters()
-        return document(self._daemon.builder.prune())
+        done = self._daemon.builder.prune()
+        tell_pruned(self._daemon, "builder", int(done["SpaceReclaimed"]))
+        return document(done)
 
     def cancel(self, request: Request) -> Reply:
         """Builds of ours have no id to cancel them by: they end with their connection."""

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -209,3 +210,10 @@ def test_squashing_makes_one_layer(daemon: Daemon) -> None:
     daemon("build", "--squash", "-t", "sq:1", "-", stdin=text)
     assert len(json.loads(daemon("inspect", "sq:1"))[0]["RootFS"]["Layers"]) == 2
     assert daemon("run", "--rm", "sq:1", "sh", "-c", "ls /a 2>/dev/null; ls /var; cat /b") == "new\n2"
+
+
+def test_what_builds_keep_is_pruned_with_an_event(daemon: Daemon) -> None:
+    begin = time.time()
+    daemon("builder", "prune", "-f")
+    told = daemon("events", "--since", str(begin), "--until", str(time.time()), "--filter", "type=builder")
+    assert "builder prune" in told and "reclaimed=0" in told
