@@ -161,7 +161,7 @@ def test_events(docker: Docker, daemon: FakeDaemon) -> None:
 def test_images(docker: Docker, daemon: FakeDaemon) -> None:
     assert said(docker("images", "-q", "--no-trunc")) == IMAGE
     assert said(docker("import", "-c", 'CMD ["sh"]', "-", "mine:1", stdin=b"a tar")) == IMAGE
-    assert daemon.images.imported == (b"a tar", "mine:1", "", ['CMD ["sh"]'])
+    assert daemon.images.imported == (b"a tar", "mine:1", "Imported from -", ['CMD ["sh"]'])
     assert said(docker("load", stdin=b"x" * 1_000_000)).endswith("Loaded image: busybox:latest")
     assert docker("load", stdin=b"bad").returncode == 1
     assert said(docker("save", "busybox")) == "tar of busybox;"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.model import Json
+from engine.oci.mounts import Mount
 from engine.runtime import accounts, host
 from tests.integration.runtime_lab import Lab, busybox, choice, lab
 
@@ -98,9 +99,10 @@ def test_user_environment_and_directory(lab: Lab) -> None:
 def test_mounts(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "file").write_text("hello\n")
-    wish = {"Binds": [f"{tmp_path}/in:/in:ro"], "Tmpfs": {"/scratch": "size=64k"}, "ReadonlyRootfs": True}
+    wish = {"Tmpfs": {"/scratch": "size=64k"}, "ReadonlyRootfs": True}
+    bind = Mount(source=f"{tmp_path}/in", destination="/in", read_only=True)
     script = "cat /in/file; touch /in/x || echo ro; touch /scratch/x && echo rw; touch /x || echo sealed"
-    lines = lab.run("sh", "-c", script, host=wish)[1].splitlines()
+    lines = lab.run("sh", "-c", script, host=wish, mounts=(bind,))[1].splitlines()
     assert lines == ["hello", "ro", "rw", "sealed"]
 
 
