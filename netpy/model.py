@@ -159,8 +159,9 @@ class Endpoint:
     default route goes through this endpoint; `ifname` is the name of the interface in the sandbox.
 
     What a driver brought back from outside (`netpy.drivers.Acquired`): `facts`, for itself; `routers`, bare addresses
-    that the default routes lead to, in place of the subnets' gateways; `dns` and `search`, what resolv.conf of the
-    sandbox is to use where it has no servers and domains of its own.
+    that the default routes lead to, in place of the subnets' gateways; `routed`, that these alone count, and where
+    there is none there is no way out; `dns` and `search`, what resolv.conf of the sandbox is to use where it has no
+    servers and domains of its own.
     """
 
     id: str
@@ -174,6 +175,7 @@ class Endpoint:
     gateways: frozenset[Family] = frozenset()
     facts: Mapping[str, str] = field(default_factory=dict[str, str])
     routers: tuple[str, ...] = ()
+    routed: bool = False
     dns: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
     phase: Phase = "pending"
@@ -187,3 +189,8 @@ class Endpoint:
     def router_of(self, family: Family) -> str:
         """The next hop that the driver brought for that family, or an empty string."""
         return next((router for router in self.routers if (":" in router) == (family == 6)), "")
+
+    def next_hop(self, family: Family, subnet: Subnet | None) -> str:
+        """Where a default route through this endpoint leads, as the driver or else its subnet has it; or nothing."""
+        fallback = "" if self.routed or subnet is None else subnet.default_gateway
+        return self.router_of(family) or fallback

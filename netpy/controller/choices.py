@@ -54,8 +54,7 @@ def with_gateways(plugs: Sequence[Plug], hopeful: Collection[str] = ()) -> tuple
 
 
 def _offers_gateway(plug: Plug, family: Family) -> bool:
-    subnet = plug.network.subnet_of(family)
-    router = plug.endpoint.router_of(family) or (subnet.default_gateway if subnet else "")
+    router = plug.endpoint.next_hop(family, plug.network.subnet_of(family))
     return bool(router and plug.endpoint.address_of(family) and not plug.network.spec.internal)
 
 

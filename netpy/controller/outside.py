@@ -160,7 +160,7 @@ class Outside:
         answer = self._ask(driver, "acquire", work, lambda late: _undo_late(hooks, network, endpoint, late))
         got[0] = replace(endpoint, facts=dict(answer.facts))
         got[0] = _fitting(driver, "acquire", lambda: checked.with_acquired(endpoint, answer, taken))
-        return replace(plug, endpoint=got[0])
+        return replace(plug, endpoint=replace(got[0], routed=driver.traits.routers))
 
     def release(self, plug: Plug) -> list[NetpyError]:
         """Give back what an endpoint got: from its driver, and its addresses."""

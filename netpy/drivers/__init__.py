@@ -64,9 +64,10 @@ class Traits:
     the sandbox is the host's own namespace. `interface` is the prefix of interface names in the sandbox.
 
     For drivers with hooks: `timeout`, seconds that one call may take. `routers`: `acquire` may bring next hops, so that
-    an endpoint counts as a way out before it has them. `publishes`: the driver's other side opens the host ports itself
-    (`endpoint.ports` says which); they are allocated, but no socket of ours holds them. `any_option`: takes `-o` keys
-    that `options` does not name; otherwise an unknown key that is not Docker's own (`com.docker.…`) is refused.
+    an endpoint counts as a way out before it has them, and as none if it gets none. `publishes`: the driver's other
+    side opens the host ports itself (`endpoint.ports` says which); they are allocated, but no socket of ours holds
+    them. `any_option`: takes `-o` keys that `options` does not name; otherwise an unknown key that is not Docker's own
+    (`com.docker.…`) is refused.
 
     `ports`: published ports can lead to the sandboxes; without, `-p` is passed over, as their addresses can be reached
     from outside anyway. `links`: the kinds of links on a parent (`macvlan`, `ipvlan`, `vlan`) that the kernel has to

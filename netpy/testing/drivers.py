@@ -61,7 +61,8 @@ class DriverContract:
         endpoint = self.unasked(network, number)
         if isinstance(driver, Acquirer):
             endpoint = answers.with_acquired(endpoint, answers.acquired(driver.acquire(network, endpoint)))
-        offered = {f for f in FAMILIES if network.subnet_of(f) or endpoint.router_of(f)}
+        endpoint = replace(endpoint, routed=driver.traits.routers)
+        offered = {f for f in FAMILIES if endpoint.next_hop(f, network.subnet_of(f))}
         return replace(endpoint, gateways=frozenset(f for f in FAMILIES if f in offered and endpoint.address_of(f)))
 
     def unasked(self, network: Network, number: int = 1) -> Endpoint:

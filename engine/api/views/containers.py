@@ -274,11 +274,8 @@ def _addresses(network: Network | None, endpoint: Endpoint | None) -> Json:
 def _gateway(network: Network | None, endpoint: Endpoint | None, family: Family) -> str:
     if network is None or endpoint is None or network.spec.internal or not endpoint.address_of(family):
         return ""
-    subnet = network.subnet_of(family)
-    router = endpoint.router_of(family)
-    if router:
-        return "" if router in ("0.0.0.0", "::") else router
-    return subnet.default_gateway if subnet else ""
+    router = endpoint.next_hop(family, network.subnet_of(family))
+    return "" if router in ("0.0.0.0", "::") else router
 
 
 def _prefix_length(endpoint: Endpoint | None, family: Family) -> int:

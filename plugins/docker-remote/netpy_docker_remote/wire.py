@@ -73,13 +73,13 @@ def post(address: Address, path: str, body: bytes, timeout: float) -> Answer:
         connection.request("POST", path, body, {"Accept": ACCEPT, "Host": HOST})
         with connection.getresponse() as response:
             content = response.read(LARGEST + 1)
-        if not over.is_alive():
+        if connection.is_cut:
             raise TimeoutError
         if len(content) > LARGEST:
             raise Broken(f"the answer is longer than {LARGEST} bytes")
         return Answer(response.status, response.headers.get("Content-Type", ""), content)
     except (OSError, http.client.HTTPException) as error:
-        late = not over.is_alive() or isinstance(error, TimeoutError)
+        late = connection.is_cut or isinstance(error, TimeoutError)
         raise Broken(f"no answer within {timeout:g} s" if late else f"no answer: {_said(error)}") from error
     finally:
         over.cancel()
@@ -92,6 +92,7 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, address: Address, timeout: float) -> None:
         super().__init__(address.host or HOST, address.port or None, timeout=timeout)
         self._address = address
+        self.is_cut = False
 
     def connect(self) -> None:
         address = self._address
@@ -107,6 +108,7 @@ class _Connection(http.client.HTTPConnection):
 
     def cut(self) -> None:
         """End it now, from another thread."""
+        self.is_cut = True  # before the reader wakes up, who is to know why
         with suppress(OSError):
             self._line.shutdown(socket.SHUT_RDWR)
 

@@ -13,7 +13,7 @@ from remote_lab import back, connect, finder, world
 
 from netpy.drivers import Driver
 from netpy.errors import DriverError
-from netpy.model import NetworkSpec, PortBinding, SubnetSpec
+from netpy.model import EndpointSpec, NetworkSpec, PortBinding, SubnetSpec
 from netpy.objects import Address, Adopt, Device, Route
 from netpy.testing import DriverContract
 
@@ -130,7 +130,25 @@ def test_no_gateway_service_means_no_default_route(plugin: Plugin, tmp_path: Pat
     back(made)
     plugin.break_(NetworkDriver__Join='{"DisableGatewayService": true}')
     connect(made)
+    assert not made.controller.endpoints()[0].gateways
     assert not [o for o in made.kernel.objects.values() if isinstance(o, Route) and o.destination == "0.0.0.0/0"]
+
+
+@pytest.mark.parametrize("order", [("n", "bridge"), ("bridge", "n")])
+def test_without_a_gateway_another_network_is_the_way_out(plugin: Plugin, tmp_path: Path, order: list[str]) -> None:
+    made = world(tmp_path)
+    back(made)
+    plugin.break_(NetworkDriver__Join='{"Gateway": ""}')
+    for name in order:
+        # It is asked to be the way out, by rank: what it lacks counts all the same.
+        spec = EndpointSpec(name="c1", gateway_priority=9 if name == "n" else 0)
+        made.controller.attach(made.sandbox(1), [(name, spec)])
+    ids = {made.controller.network(name).id: name for name in order}
+    gateways = {ids[endpoint.network_id]: endpoint.gateways for endpoint in made.controller.endpoints()}
+    assert gateways == {"n": frozenset(), "bridge": {4}}
+    defaults = [o for o in made.kernel.objects.values() if isinstance(o, Route) and o.destination == "0.0.0.0/0"]
+    assert len(defaults) == 1 and defaults[0].via != made.controller.network("n").subnets[0].gateway
+    assert "ProgramExternalConnectivity" not in plugin.names()
 
 
 def test_a_gateway_that_the_plugin_does_without(plugin: Plugin, tmp_path: Path) -> None:

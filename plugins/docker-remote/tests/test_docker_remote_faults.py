@@ -8,12 +8,31 @@ from pathlib import Path
 
 import pytest
 from docker_plugin_server import Plugin
+from netpy_docker_remote.wire import Limits, _Connection  # pyright: ignore[reportPrivateUsage]
 from remote_lab import STEADY, back, connect, finder, limits, world
 
 from netpy.errors import DriverError, NetpyError
 from netpy.model import EndpointSpec, NetworkSpec, SubnetSpec
 
 WRONG = ["err", "garbage", "html", "list", "status", "hangup", "short", "hang", "drip"]
+
+
+def test_a_request_that_was_cut_off_says_so_at_once(
+    plugin: Plugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the clock's thread is still at it, after the answer's end has been seen."""
+    back(made := world(tmp_path, Limits(answer=0.7, retry=0.3)))
+    plugin.break_(NetworkDriver__CreateEndpoint="drip")
+    done, cut = threading.Event(), _Connection.cut
+
+    def slowly(connection: _Connection) -> None:
+        cut(connection)
+        done.wait(10)
+
+    monkeypatch.setattr(_Connection, "cut", slowly)
+    with pytest.raises(NetpyError, match=r"NetworkDriver\.CreateEndpoint: no answer within 0\.7 s"):
+        connect(made)
+    done.set()
 
 
 @pytest.mark.parametrize("fault", WRONG)
