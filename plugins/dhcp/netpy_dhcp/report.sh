@@ -25,6 +25,7 @@ deconfig) # before the first lease there is no report, nor is there one when net
     if [ -n "$ours" ] && [ -e "$NETPY_LEASE" ]; then
         : >"$NETPY_LEASE.lost"
         ip address del "$ours" dev "$interface" 2>/dev/null
+        export ip="${ours%/*}" mask="${ours#*/}" # of what is lost udhcpc says nothing
         report lost
     fi
     ;;

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from netpy_dhcp import DhcpDriver
-from netpy_dhcp.client import Ask, Clients, Stand, program
+from netpy_dhcp.client import SCRIPT, Ask, Clients, Stand, program
 from netpy_dhcp.lease import Lease, label, parsed
 
 from netpy.diff import State
@@ -155,6 +157,28 @@ def test_a_check_tells_of_leases_that_fail(
     network = subject.network()
     found = driver(Defaults()).check(network, [replace(subject.endpoint(network), spec=EndpointSpec(name="box"))])
     assert len(found) == len(said) and all(one.startswith(other) for one, other in zip(found, said, strict=True))
+
+
+def test_the_script_tells_what_became_of_the_lease(tmp_path: Path) -> None:
+    clients = Clients(root=tmp_path, command=())
+    report = tmp_path / "ab.lease"
+    own = {"PATH": str(tmp_path), "NETPY_LEASE": str(report), "NETPY_ADDRESS": "192.0.2.7/24", "interface": "none0"}
+    for tool in ("env", "mv", "rm"):
+        (tmp_path / tool).symlink_to(shutil.which(tool) or "")
+    (tmp_path / "ip").symlink_to(shutil.which("true") or "")
+
+    def event(name: str, **said: str) -> str:
+        subprocess.run([SCRIPT, name], env={**own, **said}, check=True)
+        found = clients.report("ab")
+        return f"{found[0].event} {found[0].address}" if found else ""
+
+    assert event("deconfig") == ""  # as each client begins
+    assert event("bound", ip="192.0.2.7", mask="24") == "bound 192.0.2.7/24"
+    assert event("renew", ip="192.0.2.7", mask="24") == "renew 192.0.2.7/24"
+    assert event("deconfig") == "lost 192.0.2.7/24"
+    assert event("bound", ip="192.0.2.9", mask="24") == "other 192.0.2.9/24"
+    assert event("bound", ip="192.0.2.7", mask="24") == "bound 192.0.2.7/24"
+    assert not report.with_suffix(".lease.lost").exists()
 
 
 def test_a_number_given_out_anew_is_no_client(tmp_path: Path) -> None:
