@@ -73,6 +73,7 @@ def test_log_drivers(netpy: Daemon) -> None:
 
 
 def test_a_volume_is_filled_from_the_image_and_kept_while_it_is_used(netpy: Daemon) -> None:
+    netpy("volume", "prune", "-a", "-f")  # of the tests before
     netpy("create", "--name", "maker", "busybox", "sh", "-c", "mkdir -m 700 /d; chown 7:8 /d; echo seed > /d/f")
     netpy("start", "-a", "maker")
     netpy("commit", "maker", "seeded")
