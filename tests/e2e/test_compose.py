@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import Daemon
+from tests.e2e.world import NETPY, Daemon
 
 pytestmark = [
     pytest.mark.root,
@@ -53,16 +54,26 @@ volumes:
 
 @dataclass(frozen=True)
 class Compose:
-    """The compose command in a project directory, speaking to a daemon of ours."""
+    """The compose command in a project directory, speaking to a daemon of ours.
+
+    For `run` and `exec` compose 1.29 calls the command `docker`, which is ours here.
+    """
 
     daemon: Daemon
     directory: Path
+
+    def __post_init__(self) -> None:
+        (self.directory / "docker").symlink_to(NETPY)
 
     def __call__(self, *arguments: str) -> str:
         done = subprocess.run(
             ["docker-compose", *arguments],
             cwd=self.directory,
-            env={**self.daemon.environment, "DOCKER_HOST": f"unix://{self.daemon.socket}"},
+            env={
+                **self.daemon.environment,
+                "DOCKER_HOST": f"unix://{self.daemon.socket}",
+                "PATH": f"{self.directory}:{os.environ['PATH']}",
+            },
             capture_output=True,
             text=True,
             timeout=120,

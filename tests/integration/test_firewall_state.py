@@ -146,7 +146,7 @@ def test_the_fault_is_described(host: Host) -> None:
         host.run("nft", "flush", "chain", "inet", "netpy", "forward")
         host.run("nft", "add", "rule", "inet", "netpy", "guard", "accept")
         [found] = [obj for obj in backend.observe(wanted) if obj.key.kind == "nft-table"]
-        assert "chain forward has 0 of 13 rules" in found.describe()  # pyright: ignore
+        assert re.search(r"chain forward has 0 of \d+ rules", found.describe())  # pyright: ignore
         assert "chain guard holds 1 foreign rule" in found.describe()  # pyright: ignore
 
 
