@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from netpy.errors import Conflict, InvalidArgument, KernelError
+from netpy.faults import point
 
 FIRST_PASSED = 3
 GROUPS = ("netpy", "docker")
@@ -43,7 +44,9 @@ def listen(path: Path, group: str) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     before = os.umask(0o117)
     try:
+        point("before listening")
         made.bind(str(path))
+        point("between binding and listening")
         os.chown(path, -1, _group_id(group))
         made.listen(BACKLOG)
     except OSError as error:

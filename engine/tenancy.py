@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from netpy.errors import Conflict, KernelError
+from netpy.faults import point
 
 LOCK = "daemon.lock"
 
@@ -66,6 +67,7 @@ def _write_pid(path: Path) -> None:
         raise Conflict(f"process with PID {owner} is still running: delete {path} if it is no netpy daemon")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        point("before writing the pid file")
         path.write_text(f"{os.getpid()}")
     except OSError as error:
         raise KernelError(f"cannot write the pid file {path}: {error.strerror}") from error

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from netpy.errors import KernelError, Unsupported
+from netpy.faults import point
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -95,7 +96,9 @@ class Store:
                 self._connection.execute(begin)
                 try:
                     yield Transaction(self._connection)
+                    point("before a commit")
                     self._connection.execute(commit)
+                    point("after a commit")
                 except BaseException:
                     for statement in rollback.split("; "):
                         self._connection.execute(statement)
@@ -118,12 +121,16 @@ class Store:
     def put(self, kind: str, id: str, body: Json) -> None:
         """Add the record, or replace it where it stands: a transaction of one statement."""
         with self._lock, self._translated():
+            point("before a commit")
             Transaction(self._connection).put(kind, id, body)
+            point("after a commit")
 
     def delete(self, kind: str, id: str) -> None:
         """Remove the record; succeeds when there is none."""
         with self._lock, self._translated():
+            point("before a commit")
             Transaction(self._connection).delete(kind, id)
+            point("after a commit")
 
     def close(self) -> None:
         """Close the file. The store cannot be used afterwards; closing twice does no harm."""

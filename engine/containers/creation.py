@@ -22,6 +22,7 @@ from engine.containers.volumes import ANONYMOUS
 from engine.model import Container, Json
 from engine.oci import resources
 from netpy.errors import InvalidArgument, NotFound
+from netpy.faults import point
 from netpy.model import Sandbox
 
 
@@ -155,7 +156,9 @@ def _furnish(parts: Parts, entry: Entry) -> None:
     for attachment in container.attachments:
         if attachment.spec.addresses:
             parts.controller.reserve(attachment.network, container.id, attachment.spec.addresses)
+    point("before making volumes")
     points = tuple(_made(parts, point) for point in container.mounts)
+    point("before making a directory")
     parts.paths.home(container.id).mkdir(parents=True, exist_ok=True)
     parts.records.change(entry, mounts=points, facts=with_phase(container, ""))
 

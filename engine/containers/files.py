@@ -19,6 +19,7 @@ from typing import Literal
 from engine.containers.documents import items
 from engine.model import Container
 from netpy.dns import files as texts
+from netpy.faults import point
 
 HOSTS, HOSTNAME, RESOLV_CONF = "hosts", "hostname", "resolv.conf"
 Mode = Literal["embedded", "bridge", "host"]
@@ -166,7 +167,9 @@ def _overwrite(path: Path, text: str) -> None:
     data = text.encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
+        point("before writing a file")
         os.write(descriptor, data)
+        point("between writing a file and cutting it")
         os.ftruncate(descriptor, len(data))
     finally:
         os.close(descriptor)

@@ -15,6 +15,7 @@ from engine.containers import sources
 from engine.containers.parts import Parts
 from engine.model import Container
 from netpy.errors import NetpyError
+from netpy.faults import point
 
 logger = logging.getLogger(__name__)
 PHASE = "phase"
@@ -58,6 +59,7 @@ def each(what: str, *steps: tuple[str, Callable[[], object]]) -> list[str]:
     """Take every step, whatever becomes of the others; returns what went wrong."""
     failures: list[str] = []
     for name, step in steps:
+        point(name)
         try:
             step()
         except (NetpyError, OSError, ExceptionGroup) as error:

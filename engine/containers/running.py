@@ -30,6 +30,7 @@ from engine.oci.spec import SpecRequest, oci_spec
 from engine.runtime import accounts, host
 from engine.runtime.cgroups import container_path
 from netpy.errors import KernelError, NetpyError
+from netpy.faults import point
 from netpy.model import Endpoint
 
 T = TypeVar("T")
@@ -165,10 +166,13 @@ def _make(parts: Parts, container: Container) -> Process:
     paths, identity = parts.paths, container.id
     bundle, rootfs, layer = paths.bundle(identity), paths.rootfs(identity), paths.layer(identity)
     for directory in (rootfs, layer / "upper", layer / "work", paths.home(identity)):
+        point("before making a directory")
         directory.mkdir(parents=True, exist_ok=True)
     parts.mounter.mount(parts.images.layers(container.image_id), layer / "upper", layer / "work", rootfs)
     spec = oci_spec(_request(parts, container, rootfs))
+    point("before writing the bundle")
     (bundle / "config.json").write_text(json.dumps(spec))
+    point("after writing the bundle")
     config = container.config
     return parts.runtime_of(container).create(
         identity,

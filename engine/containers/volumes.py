@@ -25,6 +25,7 @@ from engine.containers.volumeoptions import Mounting
 from engine.model import Json
 from engine.runtime import filesystems
 from netpy.errors import Conflict, KernelError, NotFound
+from netpy.faults import point
 from netpy.store import Store
 
 KIND = "volume"
@@ -76,6 +77,7 @@ class Volumes:
                 known = self._record(name, labels, options)
                 self._store.put(KIND, name, known)
                 self.tell("create", name)
+            point("before making a directory")
             self.path(name).mkdir(parents=True, exist_ok=True, mode=0o755)
         return known
 
@@ -105,6 +107,7 @@ class Volumes:
                     return
                 raise NotFound(f"get {name}: no such volume")
             filesystems.unmount(self.path(name))
+            point("before removing a volume")
             if self.path(name).parent.exists():
                 shutil.rmtree(self.path(name).parent)
             self._store.delete(KIND, name)

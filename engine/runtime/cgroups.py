@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from netpy.errors import KernelError, Unsupported
+from netpy.faults import point
 
 Version = Literal["v1", "v2", "hybrid"]
 _V1_NAMES = """
@@ -149,6 +150,7 @@ def remove(hierarchy: Hierarchy, cgroup: str) -> None:
         base = tree / cgroup.lstrip("/")
         below = sorted((path for path in base.rglob("*") if path.is_dir()), reverse=True) if base.is_dir() else []
         for path in [*below, base]:
+            point("before removing a control group")
             try:
                 path.rmdir()
             except FileNotFoundError:

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import cast
 
 from netpy.errors import KernelError
+from netpy.faults import point
 
 ATTACH_SOCKET, CONTROL, PIDFILE, MONITOR_PIDFILE, OOM = "attach", "ctl", "pidfile", "conmon.pid", "oom"
 START_TIMEOUT = 120.0  # seconds; what a runtime may take at most on a machine that swaps
@@ -158,6 +159,7 @@ def start(launch: Launch) -> Generator[Pending]:
     if launch.attach:
         environment["_OCI_ATTACHPIPE"] = str(attach.writer)
     try:
+        point("before starting the monitor")
         try:
             process = subprocess.Popen(
                 arguments(launch),
@@ -209,7 +211,9 @@ class Pending:
         self._launch = launch
         self._process = process
         self._sync, self._begin, self._attach = pipes
+        point("before the monitor begins")
         os.write(self._begin.writer, b"\0")
+        point("after the monitor begins")
         # The process we started forks the monitor and ends; nothing is left to reap later.
         if process.wait() != 0:
             raise KernelError(f"conmon of {launch.name} ended with code {process.returncode} before it began")
@@ -235,7 +239,9 @@ class Pending:
             raise
 
     def _started(self, sync: SyncPipe) -> Started:
+        point("before the monitor reports")
         report = sync.read(START_TIMEOUT)
+        point("after the monitor reports")
         if report is None:
             raise KernelError(f"conmon of {self._launch.name} ended without a report")
         number = int(cast("int", report.get("pid", report.get("data", -1))))

@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from netpy.errors import InvalidArgument, KernelError, Unsupported
+from netpy.faults import point
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # Numbers of system calls that came after 5.1 are the same on every architecture.
@@ -49,10 +50,12 @@ def mount(layers: Sequence[Path], upper: Path, work: Path, target: Path) -> None
     # The mark of a `volatile` mount that did not end well would refuse the next one.
     with suppress(FileNotFoundError):
         (work / "work" / "incompat" / "volatile").rmdir()
+    point("before mounting a file system")
     try:
         _mount_by_context(layers, upper, work, target)
     except _Refused as refusal:
         _mount_by_text(layers, upper, work, target, refusal)
+    point("after mounting a file system")
 
 
 class _Refused(Exception):
@@ -149,6 +152,7 @@ def unmount(target: Path) -> None:
 
     Like `umount --lazy TARGET`. Raises KernelError.
     """
+    point("before unmounting a file system")
     while True:
         if _libc.umount2(os.fsencode(target), _MNT_DETACH | _UMOUNT_NOFOLLOW) == 0:
             continue  # more than one may be stacked

@@ -42,6 +42,7 @@ from engine.runtime.refusal import explain
 from engine.runtime.watcher import Watcher, open_pidfd
 from engine.streams import Session
 from netpy.errors import Conflict, KernelError, NotFound
+from netpy.faults import point
 
 KILLED = 128 + signals.SIGKILL
 _COMMAND_TIMEOUT = 120.0
@@ -160,12 +161,14 @@ class Runtime:
         pidfd = open_pidfd(pid, lambda: _belongs(pid, id))
         if pidfd is None:
             return False
+        point("before a signal")
         try:
             signals.pidfd_send_signal(pidfd, signal)
         except ProcessLookupError:
             return False
         finally:
             os.close(pidfd)
+        point("after a signal")
         return True
 
     def pid(self, id: str) -> int:
@@ -325,6 +328,7 @@ class Runtime:
             raise KernelError(f"cannot {verb} container {id[:12]}: {text.strip()}")
 
     def _command(self, *arguments: str, output: bool = False, input: bytes = b"") -> tuple[int, str]:
+        point("before running the runtime")
         try:
             done = subprocess.run(
                 [self.binary, *self._global_args, *arguments],
@@ -338,6 +342,7 @@ class Runtime:
             raise KernelError(f"cannot run {self.binary}: {error.strerror}") from None
         except subprocess.TimeoutExpired:
             raise KernelError(f"{self.name} {arguments[0]} did not end in {_COMMAND_TIMEOUT:.0f} seconds") from None
+        point("after running the runtime")
         return done.returncode, (done.stdout if output and not done.returncode else done.stderr).decode(
             errors="replace"
         )

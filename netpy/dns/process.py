@@ -23,6 +23,7 @@ from netpy import errors
 from netpy.dns import control
 from netpy.dns.control import Channel, Message
 from netpy.errors import KernelError, NetpyError
+from netpy.faults import point
 
 READY, TAKEN = b"ready", b"taken"  # what the process says on its standard output when it has come up
 _PROGRAM = "netpy.nameserver"
@@ -51,6 +52,7 @@ class Link:
     def request(self, message: Message, sockets: Sequence[socket.socket] = ()) -> Message:
         """The reply to `message`, with which `sockets` travel. Raises the error that a reply tells of."""
         data = control.encoded(message)
+        point("before telling the name server")
         sent = socket.send_fds(self._socket, [data], [opened.fileno() for opened in sockets]) if sockets else 0
         self._socket.sendall(memoryview(data)[sent:])
         while True:
@@ -59,6 +61,7 @@ class Link:
             for reply in self._channel.messages():
                 if "error" in reply:
                     raise _KINDS.get(reply["kind"], KernelError)(reply["error"])
+                point("after telling the name server")
                 return reply
 
     def end(self) -> None:
@@ -172,9 +175,11 @@ def _spawn(root: Path, wanted: Message) -> None:
             (os.POSIX_SPAWN_DUP2, writing, 1),
             (os.POSIX_SPAWN_OPEN, 2, str(root / "dns.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
         ]
+        point("before starting the name server")
         pid = os.posix_spawn(sys.executable, arguments, environment, file_actions=actions, setsid=True, setsigmask=())
         os.close(writing)
         writing = -1
+        point("after starting the name server")
         word = os.read(reading, 16) if _readable([reading], _PATIENCE) else b""
     except OSError as error:
         raise KernelError(f"starting the name server of {root}: {error}") from error

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from netpy.errors import Conflict, KernelError, NotFound
+from netpy.faults import point
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -61,18 +62,21 @@ def create(path: str) -> None:
         target.touch(mode=0o600, exist_ok=False)
     except FileExistsError:
         raise Conflict(f"network namespace {path} already exists") from None
+    point("before holding a namespace")
     try:
         with _return_ticket():
             _unshare_and_hold(path)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
+    point("after holding a namespace")
 
 
 def delete(path: str) -> None:
     """Let go of the namespace at `path`; it ends with its last process. Succeeds when it is gone."""
     if _libc.umount2(path.encode(), _MNT_DETACH) != 0 and ctypes.get_errno() not in (errno.ENOENT, errno.EINVAL):
         raise _error(f"letting go of network namespace {path}")
+    point("between letting go of a namespace and its file")
     with contextlib.suppress(FileNotFoundError):
         Path(path).unlink()
 

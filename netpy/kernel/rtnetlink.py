@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
+from netpy.faults import point
+
 NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
@@ -114,7 +116,9 @@ class Channel:
         first = self._sequence + 1
         self._sequence += len(messages)
         packed = [self._pack(message, first + n, F_REQUEST | F_ACK) for n, message in enumerate(messages)]
+        point("before a netlink request")
         self._socket.send(b"".join(packed))
+        point("after a netlink request")
         answers: dict[int, OSError | None] = {}
         while len(answers) < len(messages):
             for kind, flags, sequence, body in self._receive():

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from netpy.errors import KernelError
+from netpy.faults import point
 
 ROOT = Path("/proc/sys")
 
@@ -28,7 +29,9 @@ def write(name: str, value: str) -> None:
     """Set it. `disable_ipv6` on a kernel without IPv6 is already so: that is no error. `sysctl -w NAME=VALUE`."""
     path = ROOT / name
     try:
+        point("before a sysctl")
         path.write_text(value)
+        point("after a sysctl")
     except FileNotFoundError:
         if not (ROOT / "net/ipv6").exists() and name.startswith("net/ipv6/") and value in ("0", "1"):
             return

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from netpy.errors import KernelError, Unsupported
+from netpy.faults import point
 
 _SONAME = "libnftables.so.1"
 _SEPARATOR = " ; "  # with a blank before it, as no command has it inside
@@ -55,7 +56,9 @@ class Context:
         text = _SEPARATOR.join(commands)
         with _lock:
             self._library.nft_ctx_set_dry_run(self._handle, check)
+            point("before a transaction of rules")
             status = self._library.nft_run_cmd_from_buffer(self._handle, text.encode())
+            point("after a transaction of rules")
             message = bytes(self._library.nft_ctx_get_error_buffer(self._handle)).decode(errors="replace")
         if status != 0:
             raise Refused(_reason(message, text))

@@ -22,6 +22,7 @@ from typing import Any
 
 import netpy
 from netpy.errors import KernelError, NotFound, Unsupported
+from netpy.faults import point
 from netpy.kernel.netns import run_in
 from netpy.kernel.xt.sizes import Sizes
 from netpy.model import Family
@@ -120,7 +121,9 @@ class Worker:
 
     def _write(self, family: Family, netns: str, edits: Sequence[TableEdits]) -> None:
         tables = [dataclasses.asdict(each) for each in edits]
+        point("before a transaction of rules")
         self._request(family, {"op": "write", "netns": netns, "tables": tables})
+        point("after a transaction of rules")
 
     def _request(self, family: Family, request: dict[str, Any]) -> Any:
         with self._lock:
