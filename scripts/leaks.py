@@ -56,14 +56,19 @@ def new_things(before: dict[str, list[str]]) -> list[str]:
     return [f"{kind}: {thing}" for kind, things in now.items() for thing in things if thing not in before[kind]]
 
 
+def lasting(before: dict[str, list[str]]) -> list[str]:
+    """What is new and does not go away by itself."""
+    deadline = time.monotonic() + PATIENCE
+    while (left := new_things(before)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
+
+
 def main() -> int:
     if len(sys.argv) < 3:
         print(json.dumps(snapshot()))
         return 0
-    before = json.loads(sys.argv[2])
-    deadline = time.monotonic() + PATIENCE
-    while (left := new_things(before)) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    left = lasting(json.loads(sys.argv[2]))
     for line in left:
         print(f"left behind: {line}", file=sys.stderr)
     return bool(left)

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 from likeness import differences
-
 from tests.e2e.dockerd import Docker
 from tests.e2e.world import NETPY, Daemon, World, busybox_rootfs, new_world
 

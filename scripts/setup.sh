@@ -12,6 +12,7 @@ unset PYTHONDONTWRITEBYTECODE
 RUN_NEEDS=(crun:crun runc:runc conmon:conmon skopeo:skopeo nft:nftables iptables-legacy:iptables ip:iproute2 ps:procps tini-static:tini)
 TRY_NEEDS=(busybox:busybox-static curl:curl dig:dnsutils conntrack:conntrack nsenter:util-linux ping:iputils-ping)
 TEST_NEEDS=(docker-registry:docker-registry openssl:openssl zsh:zsh fish:fish mandoc:mandoc zstd:zstd bzip2:bzip2 xz:xz-utils docker-compose:docker-compose /usr/lib/cni/bridge:containernetworking-plugins dnsmasq:dnsmasq-base)
+TORTURE_NEEDS=(strace:strace firewalld:firewalld ufw:ufw dbus-daemon:dbus-daemon)
 
 install_missing() { # install_missing command:package… — asks apt only for what no command shows
     local missing=() pair

@@ -1,0 +1,1 @@
+"""Faults, load and attacks against private daemons, each part a module; `scripts/torture` runs them."""
