@@ -16,8 +16,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import leaks
-from tortures.tally import Options, Tally, document, table
+from scripts import leaks
+from scripts.tortures.tally import Options, Tally, document, table
 
 PARTS = ("crash", "scarcity", "healing", "churn", "hostile", "inputs", "door")
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -29,7 +29,7 @@ def run_part(name: str, options: Options) -> Tally:
     before = leaks.snapshot()
     begun = time.monotonic()
     try:
-        tally: Tally = importlib.import_module(f"tortures.{name}").run(options)
+        tally: Tally = importlib.import_module(f"scripts.tortures.{name}").run(options)
     except Exception:
         tally = Tally(part=name)
         tally.blame(f"broke off: {traceback.format_exc()}")
