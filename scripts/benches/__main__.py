@@ -10,32 +10,22 @@ import shutil
 import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from benches import contenders as engines
-from benches.contenders import Contender
-from benches.place import Place
-from benches.rows import Row, to_json
+from scripts.benches import contenders as engines
+from scripts.benches.contenders import Contender
+from scripts.benches.options import Options
+from scripts.benches.place import Place
+from scripts.benches.rows import Row, to_json
 
 GROUPS = ("commands", "scale", "parallel", "restart", "memory", "names", "traffic", "complexity", "cni", "drivers")
-
-
-@dataclass(frozen=True)
-class Options:
-    """How much is measured. `size(full, quick)` picks between two amounts."""
-
-    rounds: int = 10
-    quick: bool = False
-
-    def size(self, full: int, quick: int) -> int:
-        return quick if self.quick else full
 
 
 def measure(group: str, contenders: list[Contender], options: Options) -> list[Row]:
     """The rows of a group: `run(contenders, options)` of the module of that name. A failure is said, not raised."""
     try:
-        module = importlib.import_module(f"benches.{group}")
+        module = importlib.import_module(f"scripts.benches.{group}")
         rows = module.run(contenders, options)
     except Exception as problem:
         print(f"{group}: {type(problem).__name__}: {problem}", file=sys.stderr)

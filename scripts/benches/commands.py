@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
 
-from benches.contenders import Contender
-from benches.rows import Clause, Row, against
-from benches.samples import Samples
-
-if TYPE_CHECKING:
-    from benches.__main__ import Options
+from scripts.benches.contenders import Contender
+from scripts.benches.options import Options
+from scripts.benches.rows import Clause, Row, against
+from scripts.benches.samples import Samples
 
 NETWORK = "bench"
 START = (against(0.25, "docker"), against(0.4, "podman"))

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from benches.place import Place, finish
+from scripts.benches.place import Place, finish
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 NETPY = str(Path(sys.executable).with_name("netpy"))

@@ -6,8 +6,8 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable
 
-from benches.contenders import Contender
-from benches.rows import Clause, Row
+from scripts.benches.contenders import Contender
+from scripts.benches.rows import Clause, Row
 
 
 class Samples:
