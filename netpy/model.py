@@ -141,7 +141,8 @@ class Sandbox:
 
     `id` is the owner's id (a container's 64 hex digits); `dns` are name servers that this sandbox prefers
     to the host's, asked from inside it; `resolve` is False where the sandbox wants no embedded DNS; `ndots` is that of
-    its resolv.conf where somebody asked for one (`netpy.dns.View`).
+    its resolv.conf where somebody asked for one (`netpy.dns.View`). `sealed`: nobody inside is able to change its
+    addresses, routes and links, so a change of them is somebody else's doing, and is undone as on the host.
     """
 
     id: str
@@ -149,6 +150,7 @@ class Sandbox:
     dns: tuple[str, ...] = ()
     resolve: bool = True
     ndots: int = 0
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

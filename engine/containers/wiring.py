@@ -10,6 +10,7 @@ from engine.containers.networking import is_host, shared_with
 from engine.containers.parts import Parts
 from engine.containers.records import Entry
 from engine.model import Container
+from engine.oci import capabilities
 from netpy.errors import Conflict, NotFound
 from netpy.model import Endpoint, EndpointSpec, Network, Sandbox
 
@@ -19,7 +20,19 @@ def sandbox_of(parts: Parts, container: Container) -> Sandbox:
     netns = "" if is_host(container.host_config) else str(parts.paths.netns(container.id))
     servers = tuple(container.host_config.get("Dns") or parts.host.dns)
     ndots = parts.files.ndots(container) if netns else 0
-    return Sandbox(id=container.id, netns=netns, dns=servers, ndots=ndots)
+    return Sandbox(id=container.id, netns=netns, dns=servers, ndots=ndots, sealed=_is_sealed(parts, container))
+
+
+def _is_sealed(parts: Parts, container: Container) -> bool:
+    """Whether no process of the container has the right to change its network."""
+    host_config = container.host_config
+    granted = capabilities.granted(
+        add=host_config.get("CapAdd") or (),
+        drop=host_config.get("CapDrop") or (),
+        privileged=bool(host_config.get("Privileged")),
+        available=parts.host.facts.capabilities,
+    )
+    return "CAP_NET_ADMIN" not in granted
 
 
 def requests_of(container: Container) -> list[tuple[str, EndpointSpec]]:

@@ -236,13 +236,16 @@ class Controller:
         """Put right what `check` names; returns the lines that are true no more."""
         return self._truth.repair()
 
-    def mend(self, links: frozenset[str] | None = None, *, wait: bool = True) -> list[str] | None:
+    def mend(
+        self, links: frozenset[str] | None = None, inside: frozenset[str] = frozenset(), *, wait: bool = True
+    ) -> list[str] | None:
         """Undo what somebody else did to the host's links and rules, and say what that was.
 
-        As `repair`, but what is inside of sandboxes is left to their owners. `links`: only if one of these is wanted.
-        None when `wait` is off and operations are going on.
+        As `repair`, but of sandboxes only those that pairs `inside` lead to and whose owners cannot have done it
+        (`Sandbox.sealed`). `links`: the host only if one of these is wanted. None when `wait` is off and operations
+        are going on.
         """
-        return self._truth.mend(links, wait=wait)
+        return self._truth.mend(links, inside, wait=wait)
 
     def reconcile(self, alive: Callable[[Sandbox], bool]) -> None:
         """After a start: finish what was half-done, drop what belongs to dead sandboxes, restore all that should be.

@@ -22,7 +22,7 @@ from netpy.controller.choices import record, view, with_gateways
 from netpy.controller.context import Context
 from netpy.controller.networks import Networks
 from netpy.controller.records import Plug
-from netpy.diff import Create, Plan, State
+from netpy.diff import Change, Delete, Plan, State, Update
 from netpy.dns import Record, View
 from netpy.errors import NetpyError
 from netpy.model import Sandbox
@@ -60,11 +60,14 @@ class Truth:
             left = set(render.drift(self._difference())) if before else set[str]()
             return [line for line in render.drift(before) if line not in left]
 
-    def mend(self, links: Collection[str] | None = None, *, wait: bool = True) -> list[str] | None:
+    def mend(
+        self, links: Collection[str] | None = None, inside: Collection[str] = (), *, wait: bool = True
+    ) -> list[str] | None:
         """What somebody did to the host, undone: as `repair`, but a sandbox's inside is left to its owner.
 
-        It is put right only along with the pair that leads there. With `links`, nothing is looked at unless one of
-        them is wanted. Returns what was mended; None, if it may not wait, when there is work going on.
+        It is put right only along with the pair that leads there, or where a pair of `inside` leads if that sandbox is
+        sealed. With `links`, nothing is looked at unless one of them is wanted. Returns what was mended; None, if it
+        may not wait, when there is work going on.
         """
         locks = self._context.locks
         with locks.alone_at_once() if not wait else _true(locks.alone()) as free:
@@ -72,11 +75,12 @@ class Truth:
                 return None
             wanted = self._wanted()
             named = {o.name for o in wanted.state if isinstance(o, Bridge | Device | Veth)}
-            if links is not None and not named & set(links):
+            touched = self._touched(wanted, inside)
+            if links is not None and not named & set(links) and not touched:
                 return []
-            plan = self._damage(wanted)
+            plan = self._damage(wanted, touched)
             self._mend(plan)
-            left = set(render.drift(self._damage(wanted))) if plan else set[str]()
+            left = set(render.drift(self._damage(wanted, touched))) if plan else set[str]()
             return [line for line in render.drift(plan) if line not in left]
 
     def reconcile(self, alive: Callable[[Sandbox], bool]) -> None:
@@ -96,16 +100,37 @@ class Truth:
         wanted = self._wanted()
         return self._context.wiring.drift(wanted.state, gone, wanted.spared)
 
-    def _damage(self, wanted: Wanted) -> Plan:
-        """The difference on the host, and inside of those sandboxes whose pair is gone."""
+    def _touched(self, wanted: Wanted, inside: Collection[str]) -> frozenset[str]:
+        """The namespaces, of those that these pairs lead to, in which nobody but a stranger can change anything."""
+        if not inside:
+            return frozenset()
+        records = self._context.records
+        with records.lock:
+            sealed = {
+                plug.endpoint.sandbox.netns
+                for id in records.sandbox_ids()
+                for plug in records.plugs(id)
+                if plug.endpoint.sandbox.sealed
+            }
+        return frozenset(o.peer_netns for o in wanted.state if isinstance(o, Veth) and o.name in inside) & sealed
 
-        def drift(places: set[str]) -> Plan:
+    def _damage(self, wanted: Wanted, touched: frozenset[str]) -> Plan:
+        """The difference on the host, inside of the sandboxes `touched`, and of those whose pair is gone or was down.
+
+        A pair that goes down on either side takes routes with it that do not come back by themselves.
+        """
+
+        def drift(places: frozenset[str]) -> Plan:
             state = frozenset(obj for obj in wanted.state if obj.key.netns in places)
             return self._context.wiring.drift(state, spared=wanted.spared)
 
-        plan = drift({""})
-        pairs = {each.after.peer_netns for each in plan if isinstance(each, Create) and isinstance(each.after, Veth)}
-        return drift({"", *pairs}) if pairs else plan
+        plan = drift(touched | {""})
+        pairs = frozenset(
+            each.after.peer_netns
+            for each in plan
+            if not isinstance(each, Delete) and isinstance(each.after, Veth) and _revives(each)
+        )
+        return drift(touched | pairs | {""}) if pairs - touched else plan
 
     def _wanted(self) -> Wanted:
         """What all active records want. Where a driver cannot say, the links that it had made before are spared."""
@@ -231,6 +256,11 @@ class Truth:
 def _true(waiting: AbstractContextManager[None]) -> Generator[bool]:
     with waiting:
         yield True
+
+
+def _revives(change: Change) -> bool:
+    """Whether it brings a pair up that was not there, or down."""
+    return not (isinstance(change, Update) and isinstance(change.before, Veth) and change.before.up)
 
 
 def _mentioned(plug: Plug, error: NetpyError) -> None:

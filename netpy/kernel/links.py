@@ -23,7 +23,7 @@ from netpy.objects import Address, Bridge, KernelObject, Route, Veth
 
 DOOMED = 0x6E657470  # link group of what is only waiting to be deleted, in bulk and later
 HEADER, _ADDR, _ROUTE = struct.Struct("=BxHiII"), struct.Struct("=BBBBI"), struct.Struct("=BBBBBBBBI")
-_IFNAME, _MTU, _MAC, _PEER, _MASTER, _LINKINFO, _ALIAS, _GROUP = 3, 4, 1, 5, 10, 18, 20, 27
+_IFNAME, _MTU, _MAC, _PEER, _MASTER, _LINKINFO, _ALIAS, _GROUP, _PEER_PLACE = 3, 4, 1, 5, 10, 18, 20, 27, 37
 _NETNS_FD, _EXT_MASK, _SKIP_STATS = 28, 29, 8
 _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA, _VETH_PEER = 1, 2, 4, 5, 1
 _HAIRPIN, _ISOLATED = 4, 33
@@ -34,7 +34,10 @@ _ONLINK = 4  # RTNH_F_ONLINK
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A link as the kernel describes it. `peer` and `master` are indexes, 0 for none; `data` is its kind's own."""
+    """A link as the kernel describes it. `peer` and `master` are indexes, 0 for none; `data` is its kind's own.
+
+    `place` is the kernel's number for the namespace that the peer is in (`link-netnsid`), -1 where it is this one.
+    """
 
     index: int
     name: str
@@ -48,6 +51,7 @@ class Link:
     group: int = 0
     hairpin: bool = False
     isolated: bool = False
+    place: int = -1
     data: bytes = b""
 
 
@@ -80,6 +84,7 @@ def described(reply: Reply) -> Link:
         group=number(got.get(_GROUP, b"")),
         hairpin=hairpin,
         isolated=isolated,
+        place=struct.unpack("=i", got[_PEER_PLACE])[0] if _PEER_PLACE in got else -1,
         data=info.get(_DATA, b""),
     )
 

@@ -29,6 +29,7 @@ class LinuxKernel:
         self._instance = instance
         self._pairs = Pairs()
         self._announcer = Announcer()
+        self._settings = sysctl.Kept()
         holds = Holds()
         self.hold = holds.hold
         self.release = holds.release
@@ -36,7 +37,6 @@ class LinuxKernel:
         self.delete_netns = netns.delete
         self.host_prefixes = survey.prefixes
         self.lacks = devices.lacks
-        self.disturbed = backend.disturbed
 
     @property
     def firewall(self) -> str:
@@ -69,6 +69,11 @@ class LinuxKernel:
             elif kind in ("dummy", "vlan"):
                 found.add(Device(kind="vlan" if kind == "vlan" else "dummy", name=name, mark=mark))
         return frozenset(found)
+
+    def disturbed(self) -> bool:
+        """Whether somebody else changed the legacy tables or a setting of the host since this was last asked."""
+        settings, tables = self._settings.disturbed(), self._backend.disturbed()
+        return settings or tables
 
     def apply(self, plan: Plan) -> None:
         done: list[Change] = []
@@ -157,6 +162,8 @@ class LinuxKernel:
             for obj in wanted:
                 match obj:
                     case Sysctl():
+                        if not obj.netns:
+                            self._settings.remember(obj.name, obj.value)
                         value = sysctl.read(obj.name)
                         seen = None if value is None else Sysctl(name=obj.name, value=value, netns=obj.netns)
                     case Veth():

@@ -19,6 +19,7 @@ from netpy.drivers.registry import Registry
 from netpy.kernel import netns
 from netpy.kernel.linux import LinuxKernel
 from netpy.kernel.netfilter import choose
+from netpy.kernel.watch.news import News
 from netpy.kernel.watch.sightings import Sightings
 from netpy.kernel.watch.watch import Timing, Watch
 from netpy.model import EndpointSpec, NetworkSpec, PortBinding, Sandbox
@@ -41,8 +42,10 @@ class Mending:
         self.mended: list[list[str]] = []
         self.asked: list[frozenset[str] | None] = []
 
-    def __call__(self, links: frozenset[str] | None = None, *, wait: bool = True) -> list[str] | None:
-        lines = self._mend(links, wait=wait)
+    def __call__(
+        self, links: frozenset[str] | None = None, inside: frozenset[str] = frozenset(), *, wait: bool = True
+    ) -> list[str] | None:
+        lines = self._mend(links, inside, wait=wait)
         with self.changed:
             self.asked.append(links)
             if lines:
@@ -57,7 +60,7 @@ class Mending:
 
 @dataclass
 class World:
-    """A host with one network on a known bridge, two sandboxes on it, and somebody who watches."""
+    """A host with one network on a known bridge, two sandboxes on it, the second sealed, and somebody who watches."""
 
     host: str
     controller: Controller
@@ -77,10 +80,10 @@ class World:
         lines = self.run("ip", "-o", "link").splitlines()
         return next(line.split()[1].partition("@")[0] for line in lines if line.startswith(f"{index}: "))
 
-    def sabotage(self, *command: str) -> list[str]:
+    def sabotage(self, *command: str, where: str = "") -> list[str]:
         """What was mended after a command of somebody else's."""
         before = len(self.mending.mended)
-        self.run(*command)
+        self.run(*command, where=where)
         self.mending.until(before + 1)
         assert self.controller.check() == []
         assert len(self.mending.mended) == before + 1
@@ -114,7 +117,7 @@ def world(namespace: str, backend: str) -> Iterator[World]:
         )
         sandboxes: list[Sandbox] = []
         for number, ports in enumerate(((PortBinding(container_port=80, host_port=8800),), ())):
-            sandbox = Sandbox(id=f"{number:064x}", netns=f"{namespace}-{secrets.token_hex(2)}")
+            sandbox = Sandbox(id=f"{number:064x}", netns=f"{namespace}-{secrets.token_hex(2)}", sealed=number == 1)
             kernel.create_netns(sandbox.netns)
             cleanup.callback(netns.delete, sandbox.netns)
             controller.attach(sandbox, [("lan", spec(f"s{number}", *ports))])
@@ -235,6 +238,33 @@ def test_a_sandbox_keeps_what_it_did_to_itself(world: World) -> None:
     assert any(line.startswith("route default") for line in world.controller.check())
 
 
+INSIDE = {
+    "its address": ("ip addr flush dev eth0 scope global", "address 172.18.0.3/16 dev eth0"),
+    "its way out": ("ip route delete default", "route default"),
+    "its end down": ("ip link set eth0 down", "veth VETH: up is off"),
+    "its end deleted": ("ip link delete eth0", "veth VETH: missing"),
+}
+
+
+@pytest.mark.parametrize("what", INSIDE)
+def test_a_sealed_sandbox_is_mended_inside(world: World, what: str) -> None:
+    command, line = (text.replace("VETH", world.veth(1)) for text in INSIDE[what])
+    before = world.run("ip", "route", where=world.sandboxes[1].netns)
+    mended = world.sabotage(*command.split(), where=world.sandboxes[1].netns)
+    assert any(each.startswith(line) for each in mended), mended
+    assert world.run("ip", "route", where=world.sandboxes[1].netns) == before
+
+
+@pytest.mark.parametrize(
+    "setting", ["net/ipv4/ip_forward=1", "net/ipv6/conf/all/forwarding=1", f"net/ipv4/conf/{BRIDGE}/route_localnet=1"]
+)
+def test_settings_are_mended(world: World, setting: str) -> None:
+    name, _, value = setting.partition("=")
+    mended = world.sabotage("sh", "-c", f"echo 0 > /proc/sys/{name}")
+    assert any(line.startswith(f"sysctl {name}: ") for line in mended), mended
+    assert world.run("cat", f"/proc/sys/{name}").strip() == value
+
+
 def test_a_pair_that_was_deleted_comes_back_with_everything_in_it(world: World) -> None:
     inside = world.sandboxes[0].netns
     before = world.run("ip", "-o", "addr", where=inside), world.run("ip", "route", where=inside)
@@ -279,7 +309,10 @@ def test_it_waits_for_others_but_not_for_ever(namespace: str) -> None:
     asked: list[tuple[frozenset[str] | None, bool]] = []
     done = threading.Event()
 
-    def mend(links: frozenset[str] | None = None, *, wait: bool = True) -> list[str] | None:
+    def mend(
+        links: frozenset[str] | None = None, inside: frozenset[str] = frozenset(), *, wait: bool = True
+    ) -> list[str] | None:
+        del inside
         asked.append((links, wait))
         if len(asked) == 1:
             raise OSError("it must not end for that")
@@ -302,6 +335,16 @@ def test_it_waits_for_others_but_not_for_ever(namespace: str) -> None:
     assert asked == [(frozenset({"ours"}), False)] * 3 + [(frozenset({"ours"}), True)]
 
 
+def test_a_bridge_that_tells_its_time_is_no_news(namespace: str) -> None:
+    """Each message of the kernel's about a bridge has its timers in it, and one comes for every port that wakes up."""
+    link(namespace, "add", "ours", "type", "bridge")
+    link(namespace, "set", "ours", "up", "alias", f"{INSTANCE}/x")
+    with netns.run_in(namespace, lambda: Sightings(INSTANCE)) as sightings:
+        for flag in ("on", "off", "on"):
+            link(namespace, "set", "ours", "promisc", flag)
+        assert not netns.run_in(namespace, sightings.changed)
+
+
 def test_lost_events_count_as_a_change_of_everything(namespace: str, tmp_path: Path) -> None:
     link(namespace, "add", "ours", "type", "bridge")
     link(namespace, "set", "ours", "up")
@@ -309,7 +352,7 @@ def test_lost_events_count_as_a_change_of_everything(namespace: str, tmp_path: P
     batch.write_text("".join(f"link set ours alias {INSTANCE}/{n}\n" for n in range(20000)))
     with netns.run_in(namespace, lambda: Sightings(INSTANCE)) as sightings:
         subprocess.run(["nsenter", f"--net={namespace}", "ip", "-batch", str(batch)], check=True)
-        assert netns.run_in(namespace, sightings.changed) is None
-        assert netns.run_in(namespace, sightings.changed) in (set(), {"ours"})
+        assert netns.run_in(namespace, sightings.changed).rules
+        assert netns.run_in(namespace, sightings.changed) in (News(), News(links=frozenset({"ours"})))
         link(namespace, "delete", "ours")
-        assert netns.run_in(namespace, sightings.changed) == {"ours"}
+        assert netns.run_in(namespace, sightings.changed) == News(links=frozenset({"ours"}))

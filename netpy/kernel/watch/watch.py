@@ -5,10 +5,8 @@ and the sources of news that it reads, in the network namespace in which this is
 
 * `transactions`: nf_tables, by its events;
 * `sightings`: links and their addresses, by route netlink's;
-* legacy x_tables have no events: once a second `disturbed` is asked (`netpy.kernel.xt.sizes`).
-
-What happens inside of sandboxes is their owners' business and goes unnoticed, and so do settings such as
-`net.ipv4.ip_forward`: that is what `check` is for.
+* legacy x_tables have no events, and most settings (`net.ipv4.conf.BRIDGE.route_localnet`) have none either: several
+  times a second `disturbed` is asked, which costs next to nothing (`netpy.kernel.xt.sizes`, `netpy.kernel.sysctl`).
 
 Sockets are read only a moment after the first event, all at once, so that a container's start never waits for us and a
 program that sets up its rules is through with most of it. Looks are at least `pause` apart, and rarer while somebody
@@ -28,6 +26,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
+from netpy.kernel.watch.news import News
 from netpy.kernel.watch.sightings import Sightings
 from netpy.kernel.watch.transactions import Transactions
 
@@ -37,22 +36,25 @@ logger = logging.getLogger(__name__)
 class Mend(Protocol):
     """Puts right what is wrong and returns what that was; None when it may not wait and others are at work.
 
-    `links` are those that something happened to; None says nothing of what it was.
+    `links` are those that something happened to; None says nothing of what it was. `inside`: the pairs in whose
+    sandboxes something happened.
     """
 
-    def __call__(self, links: frozenset[str] | None = None, *, wait: bool = True) -> list[str] | None: ...
+    def __call__(
+        self, links: frozenset[str] | None = None, inside: frozenset[str] = ..., *, wait: bool = True
+    ) -> list[str] | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """In seconds: `settle` from an event to reading it, `pause` between looks, `poll` between looks at legacy tables.
+    """In seconds: `settle` from event to reading it, `pause` between looks, `poll` between asking what has no events.
 
     More than `often` repairs in a minute are followed by pauses of `respite`. The last of `tries` looks waits its turn.
     """
 
     settle: float = 0.2
     pause: float = 1.0
-    poll: float = 1.0
+    poll: float = 0.4
     often: int = 10
     respite: float = 15.0
     tries: int = 5
@@ -68,7 +70,7 @@ class Watch:
         self._thread: threading.Thread | None = None
         self._earliest = 0.0
         self._tried = 0
-        self._news: set[str] | None = set()
+        self._news = News()
         with ExitStack() as opened:
             self._transactions = opened.enter_context(Transactions(instance))
             self._sightings = opened.enter_context(Sightings(instance))
@@ -93,34 +95,28 @@ class Watch:
                 poll.register(source, select.POLLIN)
         tables_at = time.monotonic() + self._timing.poll
         while True:
-            until = tables_at if self._news == set() else min(tables_at, self._earliest)
+            until = min(tables_at, self._earliest) if self._news else tables_at
             ready = {descriptor for descriptor, _ in poll.poll(max(0.0, until - time.monotonic()) * 1000)}
             if self._sleeper.fileno() in ready or (ready and self._rested()):
                 return
             if ready:
-                self._add(self._transactions.foreign(), self._sightings.changed())
+                self._news |= self._sightings.changed() | News(rules=self._transactions.foreign())
             if time.monotonic() >= tables_at:
-                self._add(self._disturbed(), set())
+                self._news |= News(rules=self._disturbed())
                 tables_at = time.monotonic() + self._timing.poll
-            if self._news != set() and time.monotonic() >= self._earliest:
+            if self._news and time.monotonic() >= self._earliest:
                 self._look()
 
     def _rested(self) -> bool:
         """Let what is going on settle. True if it is time to end."""
         return bool(select.select([self._sleeper], [], [], self._timing.settle)[0])
 
-    def _add(self, rules: bool, links: set[str] | None) -> None:
-        if rules or links is None or self._news is None:
-            self._news = None
-        else:
-            self._news |= links
-
     def _look(self) -> None:
         timing = self._timing
-        names = None if self._news is None else frozenset(self._news)
+        news = self._news
         self._tried += 1
         try:
-            mended = self._mend(names, wait=self._tried >= timing.tries)
+            mended = self._mend(None if news.rules else news.links, news.inside, wait=self._tried >= timing.tries)
         except Exception as error:  # whatever it is: the next event must find somebody listening
             logger.warning("looking after somebody else's change: %s", error)
             self._earliest = time.monotonic() + timing.respite
@@ -128,7 +124,7 @@ class Watch:
         if mended is None:
             self._earliest = time.monotonic() + timing.settle
             return
-        self._news, self._tried = set(), 0
+        self._news, self._tried = News(), 0
         self._earliest = time.monotonic() + (self._after(mended) if mended else timing.pause)
 
     def _after(self, mended: list[str]) -> float:
