@@ -21,7 +21,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
 
 from netpy.objects import KernelObject, Key
 
@@ -144,10 +144,11 @@ def _reverse(change: Change) -> Change:
 def _must_replace(old: KernelObject, new: KernelObject) -> bool:
     if type(old) is not type(new):
         return True
-    return any(
-        getattr(old, field.name) != getattr(new, field.name) for field in _fields(old) if field.name not in old.MUTABLE
-    )
+    return old != new and any(getattr(old, name) != getattr(new, name) for name in _fixed(type(old)))
 
 
-def _fields(obj: KernelObject) -> tuple[dataclasses.Field[Any], ...]:
-    return dataclasses.fields(obj)  # pyright: ignore[reportArgumentType]
+@cache
+def _fixed(kind: type[KernelObject]) -> tuple[str, ...]:
+    """The fields that cannot be changed in place."""
+    fields = dataclasses.fields(kind)  # pyright: ignore[reportArgumentType]
+    return tuple(field.name for field in fields if field.name not in kind.MUTABLE)

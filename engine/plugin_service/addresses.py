@@ -13,6 +13,7 @@ from typing import Any
 from netpy import NetworkSpec, Pool, Store, Subnet, SubnetSpec
 from netpy.errors import InvalidArgument, NotFound
 from netpy.ipam import Addresses, allocate
+from netpy.prefixes import Prefixes
 from netpy.store import decode, encode
 
 Json = dict[str, Any]
@@ -62,7 +63,7 @@ class AddressCalls:
         if not asked:
             spec = NetworkSpec(name="pool", ipv4=not six, ipv6=six)
         with self._lock:
-            others = [*self._taken(), *(subnet.subnet for subnet, _ in self._pools.values())]
+            others = Prefixes([*self._taken(), *(subnet.subnet for subnet, _ in self._pools.values())])
             made = allocate(spec, pools=self._default, networks=others, host=self._host())[0]
             subnet = Subnet(subnet=made.subnet, ip_range=part)  # the gateway is requested like any other address
             id = f"{space}/{subnet.subnet}"

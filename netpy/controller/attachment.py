@@ -35,7 +35,7 @@ from netpy.controller.choices import (
 from netpy.controller.context import Context
 from netpy.controller.moves import Move, asking, lock_of
 from netpy.controller.records import Plug
-from netpy.diff import Plan, State
+from netpy.diff import Plan
 from netpy.dns import View
 from netpy.drivers.registry import BUILT_IN
 from netpy.errors import Forbidden, NetpyError, NotFound
@@ -44,7 +44,6 @@ from netpy.model import Endpoint, EndpointSpec, Network, PortBinding, Sandbox
 
 logger = logging.getLogger(__name__)
 Requests = Sequence[tuple[str, EndpointSpec]]
-_MUTE: State = frozenset()
 
 
 class Attachment:
@@ -276,18 +275,18 @@ class Attachment:
             undo.callback(_quietly, "closing names", lambda: context.names.close(move.sandbox.id))
         with context.records.lock:
             known = context.records.dns_port(move.sandbox.id)
+        if known and context.wiring.wants_names(move.before):
+            return known  # it listens already, and a name server that ended is told by its successor's start
         return context.names.open(move.sandbox, known)
 
     def _wired(self, move: Move, dns_port: int, undo: ExitStack) -> None:
         context = self._context
         wiring = context.wiring
         changed = {endpoint.id for endpoint in move.changed}
-        before = wiring.sandbox_state(move.before, dns_port, _unless(changed))
-        after = wiring.sandbox_state(move.after, dns_port, _unless(changed))
+        before, after = wiring.move_states(move, dns_port, _unless(changed))
         with context.locks.holding(*(plug.network.id for plug in move.after)):
-            plan = wiring.plan(
-                before, after | context.wiring.network_states(move.after), cursory=wiring.is_common(before | after)
-            )
+            wanted = after | wiring.network_states(move.fresh)
+            plan = wiring.plan(before, wanted, wiring.kept_keys(move), cursory=wiring.is_common(before | after))
             wiring.change(plan)
         undo.callback(wiring.undo, plan)
         wiring.act(wiring.followups(before, after, move.after))

@@ -17,11 +17,8 @@ from netpy.controller.choices import record, view, with_gateways
 from netpy.controller.context import Context
 from netpy.controller.moves import Move, lock_of, renamed
 from netpy.controller.records import Plug
-from netpy.diff import State
 from netpy.errors import NetpyError
 from netpy.objects import Given
-
-NOTHING: State = frozenset()
 
 
 class Detachment:
@@ -97,13 +94,11 @@ class Detachment:
         def tell(plug: Plug, error: NetpyError) -> None:
             broken.setdefault(plug.network.id, error)
 
-        before, after = wiring.sandbox_state(move.before, port, tell), wiring.sandbox_state(move.after, port, tell)
+        before, after = wiring.move_states(move, port, tell)
         before -= {obj for obj in before if isinstance(obj, Given)}  # whoever made it removes it
         with context.locks.holding(*(plug.network.id for plug in move.before)):
-            wanted = after | (wiring.network_states(move.after) if move.after else NOTHING)
-            plan = wiring.plan(
-                before, wanted, wiring.network_states(move.leaving), cursory=wiring.is_common(before | after)
-            )
+            wanted = after | wiring.network_states(move.fresh)
+            plan = wiring.plan(before, wanted, wiring.kept_keys(move), cursory=wiring.is_common(before | after))
             errors = wiring.dismantle(plan)
         wiring.act(wiring.followups(before, after, move.before))
         left = {plug.network.id for plug in move.leaving}

@@ -28,6 +28,24 @@ class Move:
         return tuple(plug for plug in self.before if plug.endpoint.id not in ids)
 
     @property
+    def staying(self) -> tuple[Plug, ...]:
+        """The plugs that are the same before and after, gateways and ports included."""
+        known = {plug.endpoint.id: plug.endpoint for plug in self.before}
+        return tuple(plug for plug in self.after if known.get(plug.endpoint.id) == plug.endpoint)
+
+    @property
+    def stale(self) -> tuple[Plug, ...]:
+        """The plugs of before that go or change, as they were."""
+        ids = {plug.endpoint.id for plug in self.staying}
+        return tuple(plug for plug in self.before if plug.endpoint.id not in ids)
+
+    @property
+    def fresh(self) -> tuple[Plug, ...]:
+        """The plugs of after that come or change, as they are to be."""
+        ids = {plug.endpoint.id for plug in self.staying}
+        return tuple(plug for plug in self.after if plug.endpoint.id not in ids)
+
+    @property
     def changed(self) -> list[Endpoint]:
         """The endpoints that are new or other than before."""
         known = {plug.endpoint.id: plug.endpoint for plug in self.before}

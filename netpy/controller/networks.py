@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from ipaddress import ip_interface
 
+from netpy.controller.claims import link_kinds
 from netpy.controller.context import Context
 from netpy.controller.settings import Settings
-from netpy.diff import Plan, State
+from netpy.diff import Plan
 from netpy.drivers import Driver
 from netpy.drivers.bridge import BINDING, DEFAULT_BRIDGE, ICC, MASQUERADE, MTU, NAME
 from netpy.drivers.registry import BUILT_IN
 from netpy.errors import Conflict, Forbidden, InvalidArgument, NetpyError, NotFound, Unsupported
 from netpy.ipam import allocate
 from netpy.model import Network, NetworkSpec, Subnet, SubnetSpec
-from netpy.objects import Bridge, Device
 
 logger = logging.getLogger(__name__)
 RESERVED_NAMES = ("bridge", "host", "none", "default")
@@ -61,7 +61,7 @@ class Networks:
         host = context.kernel.host_prefixes()
         with context.records.lock:
             network = self._draft(spec, host)
-        wanted = context.wiring.network_state(network)
+        wanted = context.wiring.drafted_state(network)
         context.wiring.foreign(wanted)
         return context.wiring.rehearse(frozenset(), wanted)
 
@@ -93,8 +93,9 @@ class Networks:
         with context.locks.holding(network.id):
             try:
                 state = context.wiring.network_state(network)
-                spared = frozenset[object]().union(*self._states_beside(network).values())
-                return list(context.wiring.dismantle(context.wiring.plan(state, frozenset(), spared)))  # pyright: ignore[reportArgumentType]
+                self._acquaint()
+                plan = context.wiring.plan(state, frozenset(), context.wiring.shared(network))
+                return list(context.wiring.dismantle(plan))
             except NetpyError as error:  # its driver is gone, or the kernel cannot be asked
                 return [error]
 
@@ -167,8 +168,7 @@ class Networks:
         elif spec.ipam_driver == "null":
             _refuse_addressing(normal)
         elif driver.traits.addressing:
-            taken = [subnet.subnet for network in context.records.networks() for subnet in network.subnets]
-            subnets = allocate(normal, pools=context.settings.pools(), networks=taken, host=host)
+            subnets = allocate(normal, pools=context.settings.pools(), networks=context.records.subnets, host=host)
         network = Network(
             id=context.new_id(), spec=normal, subnets=subnets, created=context.clock(), predefined=predefined
         )
@@ -214,27 +214,25 @@ class Networks:
                 raise Unsupported(f"driver {driver.name}: {missing}")
 
     def _refuse_shared_links(self, network: Network) -> None:
-        mine = _links(self._context.wiring.network_state(network))
-        for id, state in self._states_beside(network).items() if mine else ():
-            if shared := mine.keys() & _links(state).keys():
-                other = next(each for each in self._context.records.networks() if each.id == id)
-                what = "bridge name" if mine[min(shared)] == "bridge" else "link name"
-                raise Forbidden(
-                    f"cannot create network {network.id} ({min(shared)}): conflicts with network {other.id} "
-                    f"({min(shared)}): networks have same {what}"
-                )
+        wiring = self._context.wiring
+        state = wiring.drafted_state(network)
+        mine = link_kinds(state)
+        if not mine:
+            return
+        self._acquaint()
+        name, other = wiring.namesake(network, state)
+        if name:
+            what = "bridge name" if mine[name] == "bridge" else "link name"
+            raise Forbidden(
+                f"cannot create network {network.id} ({name}): conflicts with network {other} "
+                f"({name}): networks have same {what}"
+            )
 
-    def _states_beside(self, network: Network) -> Mapping[str, State]:
-        """The states of all other networks, by id; networks without a working driver have none."""
-        states: dict[str, State] = {}
+    def _acquaint(self) -> None:
+        """What all networks want is known, so that it can be told what they share."""
         with self._context.records.lock:
-            others = [each for each in self._context.records.networks() if each.id != network.id]
-        for other in others:
-            try:
-                states[other.id] = self._context.wiring.network_state(other)
-            except NetpyError as error:
-                logger.warning("network %s: %s", other.name, error)
-        return states
+            networks = self._context.records.networks()
+        self._context.wiring.acquaint(networks)
 
 
 def predefined(settings: Settings) -> list[NetworkSpec]:
@@ -296,8 +294,3 @@ def _refuse_addressing(spec: NetworkSpec) -> None:
         raise InvalidArgument(f'network {spec.name}: ipam driver "null" gives no addresses and takes no subnets')
     if spec.ipam_options:
         raise InvalidArgument(f'network {spec.name}: ipam driver "null" has no options')
-
-
-def _links(state: State) -> dict[str, str]:
-    """The kinds of the network's own links, by name."""
-    return {obj.name: obj.key.kind for obj in state if isinstance(obj, Bridge | Device)}

@@ -15,6 +15,7 @@ from netpy.controller.leases import Leases
 from netpy.errors import InvalidArgument, NotFound
 from netpy.firewall.ports import Ports
 from netpy.model import Endpoint, Network
+from netpy.prefixes import Prefixes
 from netpy.store import Store, decode, encode
 
 
@@ -45,6 +46,7 @@ class Records:
     def __init__(self, store: Store, ports: Ports) -> None:
         self.lock = threading.RLock()
         self.leases = Leases()
+        self.subnets = Prefixes()  # of all networks, so that nobody has to go through them
         self.ports = ports
         self._store = store
         self._networks: dict[str, Network] = {}
@@ -115,11 +117,7 @@ class Records:
     def save_network(self, network: Network) -> None:
         """Add or replace a network; its addresses begin to be given out when its subnets are new."""
         self._store.put("network", network.id, encode(network))
-        known = self._networks.get(network.id)
-        if known is None or known.subnets != network.subnets:
-            self.leases.open(network)
-        self._networks[network.id] = network
-        self._by_name[network.name] = network.id
+        self._remember_network(network)
 
     def drop_network(self, network: Network) -> None:
         """Forget a network and the reservations in it."""
@@ -130,9 +128,22 @@ class Records:
                 transaction.delete("reservation", reservation.id)
         for reservation in gone:
             del self._reservations[reservation.id]
-        self._networks.pop(network.id, None)
+        known = self._networks.pop(network.id, None)
         self._by_name.pop(network.name, None)
         self.leases.close(network.id)
+        for subnet in known.subnets if known else ():
+            self.subnets.discard(subnet.subnet)
+
+    def _remember_network(self, network: Network) -> None:
+        known = self._networks.get(network.id)
+        if known is None or known.subnets != network.subnets:
+            self.leases.open(network)
+            for subnet in known.subnets if known else ():
+                self.subnets.discard(subnet.subnet)
+            for subnet in network.subnets:
+                self.subnets.add(subnet.subnet)
+        self._networks[network.id] = network
+        self._by_name[network.name] = network.id
 
     def save_endpoints(
         self, endpoints: Iterable[Endpoint], *, drop: Sequence[Endpoint] = (), dns_port: int = 0
@@ -217,10 +228,7 @@ class Records:
 
     def _load(self) -> None:
         for _, body in self._store.all("network"):
-            network = decode(Network, body)
-            self._networks[network.id] = network
-            self._by_name[network.name] = network.id
-            self.leases.open(network)
+            self._remember_network(decode(Network, body))
         for _, body in self._store.all("reservation"):
             reservation = decode(Reservation, body)
             self._reservations[reservation.id] = reservation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from netpy.ipam import DOCKER_POOLS, Pool, checked_pools, ula_pool
 
@@ -32,8 +33,14 @@ class Settings:
 
     def pools(self) -> tuple[Pool, ...]:
         """Every pool, of both families, checked. InvalidArgument names one that is malformed."""
-        pools = checked_pools(self.default_pools)
-        if any(pool.family == 6 for pool in pools):
-            return pools
-        own = Pool(base=self.ipv6_base, size=64) if self.ipv6_base else ula_pool(self.host_id or self.instance)
-        return (*pools, *checked_pools([own]))
+        return _pools(self)
+
+
+@cache
+def _pools(settings: Settings) -> tuple[Pool, ...]:
+    pools = checked_pools(settings.default_pools)
+    if any(pool.family == 6 for pool in pools):
+        return pools
+    base = settings.ipv6_base
+    own = Pool(base=base, size=64) if base else ula_pool(settings.host_id or settings.instance)
+    return (*pools, *checked_pools([own]))

@@ -12,9 +12,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import replace
 
+from netpy.controller.claims import Claims, link_kinds
 from netpy.controller.followups import followups
+from netpy.controller.moves import Move
 from netpy.controller.publishing import Opener
 from netpy.controller.records import Plug
 from netpy.controller.settings import Settings
@@ -39,6 +43,7 @@ from netpy.objects import (
 )
 
 logger = logging.getLogger(__name__)
+Broken = Callable[[Plug, NetpyError], object]
 _INTENTS = (Isolate, Masquerade, AllowPort, Publish, RedirectDns)
 _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 
@@ -51,6 +56,7 @@ class Wiring:
         self._drivers = drivers
         self._settings = settings
         self._network_states: dict[str, tuple[Network, State]] = {}
+        self._claims = Claims()
 
     def driver(self, network: Network) -> Driver:
         return self._drivers.get(network.spec.driver)
@@ -60,11 +66,16 @@ class Wiring:
     def network_state(self, network: Network) -> State:
         """What the driver wants for the network, and forwarding for the families that it routes. Worked out once."""
         known = self._network_states.get(network.id)
-        if known and known[0] is network:
+        if known and (known[0] is network or known[0] == replace(network, phase=known[0].phase)):
             return known[1]
-        state = self._with_forwarding(self.driver(network).network_state(network))
+        state = self.drafted_state(network)
+        self._claims.put(network.id, self._kernel.lower(state))
         self._network_states[network.id] = network, state
         return state
+
+    def drafted_state(self, network: Network) -> State:
+        """The same of a network that may never come to be: nothing is remembered."""
+        return self._with_forwarding(self.driver(network).network_state(network))
 
     def network_states(self, plugs: Iterable[Plug]) -> State:
         """What these networks want. One whose driver is missing is told of where its endpoints are asked for."""
@@ -74,9 +85,29 @@ class Wiring:
                 states.append(self.network_state(plug.network))
         return frozenset[KernelObject]().union(*states)
 
+    def acquaint(self, networks: Sequence[Network]) -> None:
+        """Know what all of these want, but for those whose driver is missing: then `shared` and `namesake` are true."""
+        for network in [each for each in networks if each.id not in self._network_states]:
+            try:
+                self.network_state(network)
+            except NetpyError as error:
+                logger.warning("network %s: %s", network.name, error)
+
+    def shared(self, network: Network) -> frozenset[Key]:
+        """The lowered keys of what other networks want as well."""
+        return self._claims.shared(network.id)
+
+    def namesake(self, network: Network, state: State) -> tuple[str, str]:
+        """A link name in `state` that another network has, and that network's id; both empty where there is none."""
+        return self._claims.other(network.id, link_kinds(state))
+
+    def _keys(self, state: State) -> frozenset[Key]:
+        return frozenset(obj.key for obj in self._kernel.lower(state))
+
     def forget(self, network: Network) -> None:
         """The network is gone."""
         self._network_states.pop(network.id, None)
+        self._claims.drop(network.id)
         if network.spec.driver not in BUILT_IN:
             with suppress(NetpyError):
                 driver = self.driver(network)
@@ -99,14 +130,38 @@ class Wiring:
             return "nobody"
         return "driver" if traits.publishes else "netpy"
 
-    def sandbox_state(
-        self, plugs: Sequence[Plug], dns_port: int, broken: Callable[[Plug, NetpyError], object] | None = None
-    ) -> State:
+    def sandbox_state(self, plugs: Sequence[Plug], dns_port: int, broken: Broken | None = None) -> State:
         """What the drivers want for the sandbox's endpoints, and the way to the name server where there is one.
 
         A driver that is missing or fails is `broken`'s to hear of, and its endpoint is left out; without it, it is
         raised.
         """
+        state = self._endpoint_states(plugs, broken)
+        return state | self._redirection(plugs, dns_port) if self.wants_names(plugs) else state
+
+    def move_states(self, move: Move, dns_port: int, broken: Broken) -> tuple[State, State]:
+        """As `sandbox_state` before and after a move, without what neither comes nor goes nor changes."""
+        before = self._endpoint_states(move.stale, broken)
+        after = self._endpoint_states(move.fresh, broken)
+        was, will = self.wants_names(move.before), self.wants_names(move.after)
+        if was and not will:
+            before |= self._redirection(move.before, dns_port)
+        if will and not was:
+            after |= self._redirection(move.after, dns_port)
+        return before, after
+
+    def kept_keys(self, move: Move) -> frozenset[Key]:
+        """What has to stay although one of the leaving wants it no longer: their networks', and what a foreign driver
+
+        wants for an endpoint that stays. Built-in drivers want nothing twice.
+        """
+        foreign = [plug for plug in move.staying if plug.network.spec.driver not in BUILT_IN]
+        return self._keys(self.network_states(move.leaving) | self._endpoint_states(foreign, lambda plug, error: None))
+
+    def _redirection(self, plugs: Sequence[Plug], dns_port: int) -> State:
+        return frozenset({RedirectDns(port=dns_port, netns=plugs[0].endpoint.sandbox.netns)})
+
+    def _endpoint_states(self, plugs: Sequence[Plug], broken: Broken | None) -> State:
         objects: set[KernelObject] = set()
         for plug in plugs:
             try:
@@ -117,8 +172,6 @@ class Wiring:
                 if broken is None:
                     raise
                 broken(plug, error)
-        if self.wants_names(plugs):
-            objects.add(RedirectDns(port=dns_port, netns=plugs[0].endpoint.sandbox.netns))
         return frozenset(objects)
 
     def wants_names(self, plugs: Sequence[Plug]) -> bool:
@@ -139,13 +192,15 @@ class Wiring:
 
     # ---- plans ---------------------------------------------------------------------------------------------------
 
-    def plan(self, before: State, wanted: State, spared: State = frozenset(), *, cursory: bool = False) -> Plan:
+    def plan(
+        self, before: State, wanted: State, spared: AbstractSet[Key] = frozenset(), *, cursory: bool = False
+    ) -> Plan:
         """What the kernel has to change so that `wanted` holds and what else was in `before` is gone. Lowered.
 
-        What `spared` needs as well is not touched. Settings are not taken back. `cursory` as in `Kernel.observe`.
+        What has one of the `spared` keys is not touched. Settings are not taken back. `cursory` as in `Kernel.observe`.
         """
         target = self._kernel.lower(wanted)
-        keep = {obj.key for obj in target} | {obj.key for obj in self._kernel.lower(spared)}
+        keep = {obj.key for obj in target} | spared
         old = {obj for obj in self._kernel.lower(before) if obj.key not in keep and not isinstance(obj, Sysctl)}
         return diff(self._kernel.observe(target | old, cursory=cursory), target)
 

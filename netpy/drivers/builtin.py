@@ -14,6 +14,7 @@ from netpy.drivers import Option
 from netpy.drivers.addressing import AddressRequest, IpamTraits, PoolGrant, PoolRequest
 from netpy.errors import Forbidden
 from netpy.ipam import DOCKER_POOLS, OVERLAP, Addresses, Pool, first_free, unsized
+from netpy.prefixes import Prefixes
 
 
 class DefaultIpam:
@@ -27,11 +28,11 @@ class DefaultIpam:
         self._pools = pools
 
     def request_pool(self, request: PoolRequest) -> PoolGrant:
-        avoid = [ip_network(prefix) for prefix in request.avoid]
+        avoid = Prefixes(request.avoid)
         pools = [pool for pool in self._pools if pool.family == request.family]
         if request.subnet and not unsized(request.subnet):
             prefix = ip_network(request.subnet)
-            if any(prefix.version == other.version and prefix.overlaps(other) for other in avoid):
+            if avoid.overlaps(prefix):
                 raise Forbidden(OVERLAP)
         else:
             size = ip_network(request.subnet).prefixlen if request.subnet else 0

@@ -16,6 +16,7 @@ from netpy.ipam import allocate, mac_for
 from netpy.kernel.memory import MemoryKernel
 from netpy.model import Endpoint, EndpointSpec, Family, Network, NetworkSpec, Sandbox
 from netpy.objects import Given, KernelObject, Key
+from netpy.prefixes import Prefixes
 from netpy.testing.rules import Broken, is_a, pure, rule
 
 FAMILIES: tuple[Family, ...] = (4, 6)
@@ -49,7 +50,7 @@ class DriverContract:
         taken = [f"172.{16 + number}.0.0/16"] if number > 1 else []
         subnets = ()
         if driver.traits.addressing:
-            subnets = allocate(spec, pools=settings.pools(), networks=taken, host=())
+            subnets = allocate(spec, pools=settings.pools(), networks=Prefixes(taken), host=())
         network = Network(id=f"{number:02x}" * 32, spec=spec, subnets=subnets)
         if isinstance(driver, NetworkAcquirer):
             network = answers.with_network(network, answers.acquired_network(driver.acquire_network(network)))

@@ -54,8 +54,7 @@ def test_any_refused_change_leaves_the_world_as_it_was(operation: Callable[[Mach
     assert number > 8
 
 
-@pytest.mark.parametrize("operation", [take_over, join])
-@pytest.mark.parametrize("call", ["open", "update"])
+@pytest.mark.parametrize(("operation", "call"), [(take_over, "update"), (join, "open"), (join, "update")])
 def test_a_failing_name_server_leaves_the_world_as_it_was(operation: Callable[[Machine], None], call: str):
     m = busy_machine()
     before = m.snapshot()

@@ -12,11 +12,12 @@ from netpy import ipam
 from netpy.errors import Exhausted, Forbidden, InvalidArgument
 from netpy.ipam import DOCKER_POOLS, Addresses, Pool
 from netpy.model import NetworkSpec, Subnet, SubnetSpec
+from netpy.prefixes import Prefixes
 
 
 def allocate(*subnets: SubnetSpec, networks=(), host=(), pools=DOCKER_POOLS, **more) -> tuple[Subnet, ...]:
     spec = NetworkSpec(name="n", subnets=subnets, **more)
-    return ipam.allocate(spec, pools=(*pools, ipam.ula_pool("host")), networks=networks, host=host)
+    return ipam.allocate(spec, pools=(*pools, ipam.ula_pool("host")), networks=Prefixes(networks), host=host)
 
 
 # ---- pools -----------------------------------------------------------------------------------------------------------

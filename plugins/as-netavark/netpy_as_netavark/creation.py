@@ -16,6 +16,7 @@ from netpy.drivers import Driver
 from netpy.drivers.guard import refuse_unknown
 from netpy.ipam import allocate, ula_pool
 from netpy.oneshot import Session
+from netpy.prefixes import Prefixes
 from netpy_as_netavark.messages import DRIVER, Json, checked_network, driver_options, ipam_driver, network_spec
 
 _GUESSES = 64
@@ -52,7 +53,7 @@ def _addressed(session: Session, network: Json, spec: NetworkSpec) -> Json:
     stated = {6 if ":" in each.subnet else 4 for each in spec.subnets}
     wanted = replace(spec, ipv4=4 in stated or not stated, ipv6=6 in stated or bool(network.get("ipv6_enabled")))
     taken = [subnet.subnet for each in session.controller.networks() for subnet in each.subnets]
-    made = allocate(wanted, pools=_pools(network["id"]), networks=taken, host=session.kernel.host_prefixes())
+    made = allocate(wanted, pools=_pools(network["id"]), networks=Prefixes(taken), host=session.kernel.host_prefixes())
     asked = {each["subnet"]: each for each in network.get("subnets") or []}
     subnets = [{**_stated(asked, each), "subnet": each.subnet, "gateway": each.gateway} for each in made]
     return {"subnets": subnets, "ipv6_enabled": wanted.ipv6}

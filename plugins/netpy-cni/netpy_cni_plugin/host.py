@@ -27,6 +27,7 @@ from netpy.kernel.nft.backend import Nftables
 from netpy.kernel.xt.backend import Xtables
 from netpy.model import Endpoint, EndpointSpec, Family, Network, NetworkSpec, PortBinding, Sandbox, Subnet
 from netpy.objects import Route
+from netpy.prefixes import Prefixes
 from netpy.store import decode, encode
 from netpy_cni_plugin.ledger import Ledger
 
@@ -64,7 +65,7 @@ class Host:
         normal = self.driver.normalise(spec)
         stated = all(each.subnet for each in normal.subnets) and normal.subnets
         host = () if stated else self.kernel.host_prefixes()
-        subnets = allocate(normal, pools=Settings(instance=INSTANCE).pools(), networks=taken, host=host)
+        subnets = allocate(normal, pools=Settings(instance=INSTANCE).pools(), networks=Prefixes(taken), host=host)
         return Network(id=id, spec=normal, subnets=subnets)
 
     def has(self, network: Network) -> bool:
