@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from engine.cli import site
 from engine.cli.command import PASSED_ON, Call, command
 
 
 @command("daemon", PASSED_ON, most=None)
 def daemon(call: Call) -> int | None:
     """Run the daemon that owns networks and containers"""
+    site.require()
     from engine.daemon import main
 
     sys.exit(main(call.arguments))  # the daemon has threads and files to take down in order: no short cut out

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from engine.cli import site
 from engine.cli.command import Call, CommandError, command
 from engine.cli.tables import table
 
@@ -58,6 +59,7 @@ def new(call: Call) -> int | None:
 @command("test", "MODULE[:ATTRIBUTE]", least=1, most=1)
 def test(call: Call) -> int | None:
     """Hold a driver to the rules that every driver keeps"""
+    site.require()
     from engine.cli import trial
 
     return trial.report(call.arguments[0])

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 
+from engine.cli import site
+
 
 def confirmed(warning: str) -> bool:
     """Show the warning and ask; only y or Y is a yes."""
@@ -16,7 +18,11 @@ def confirmed(warning: str) -> bool:
 
 def prompted(question: str, *, hidden: bool = False) -> str:
     """The answer to `question`, perhaps empty; `hidden` shows nothing of it. KeyboardInterrupt when there is none."""
-    import click  # 30 ms, and only somebody who types waits for them
+    try:
+        import click  # 30 ms, and only somebody who types waits for them
+    except ImportError:
+        site.require()  # nothing has been asked yet: click comes first
+        raise
 
     try:
         return click.prompt(question, default="", show_default=False, hide_input=hidden)

@@ -90,6 +90,7 @@ class Daemon:
     process: subprocess.Popen[bytes] | None = None
     environment: dict[str, str] = field(default_factory=dict)
     within: tuple[str, ...] = ()  # a command to start it by, such as unshare with flags
+    program: str = NETPY
 
     def __post_init__(self) -> None:
         self.exec_root = self.world.root / self.name
@@ -103,7 +104,7 @@ class Daemon:
         log = open(self.exec_root / "log", "ab")  # noqa: SIM115 - the process goes on writing
         self.process = subprocess.Popen(
             [
-                "nsenter", f"--net={self.world.host}", *self.within, NETPY, "daemon",
+                "nsenter", f"--net={self.world.host}", *self.within, self.program, "daemon",
                 "--data-root", str(self.data_root), "--exec-root", str(self.exec_root),
                 "-H", f"unix://{self.socket}", "--pidfile", str(self.exec_root / "pid"), *self.flags,
             ],
@@ -127,7 +128,7 @@ class Daemon:
     def run(self, *arguments: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """`netpy ARGUMENTS…` against this daemon."""
         done = subprocess.run(
-            [NETPY, *arguments], env=self.environment, input=stdin, capture_output=True, text=True, timeout=120
+            [self.program, *arguments], env=self.environment, input=stdin, capture_output=True, text=True, timeout=120
         )
         if check and done.returncode:
             said = f"{done.stdout}{done.stderr}{self.tail()}"
