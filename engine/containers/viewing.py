@@ -97,7 +97,9 @@ def _namespace(entry: Entry) -> int:
         return -1
     else:
         # The number may have gone to another process before it was pinned, but not if it is still the container's.
-        alive = not select.select([process], [], [], 0)[0]
+        poll = select.poll()
+        poll.register(process, select.POLLIN)
+        alive = not poll.poll(0)
         if alive and entry.container.state.running and entry.container.state.pid == pid:
             return namespace
         os.close(namespace)

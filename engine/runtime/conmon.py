@@ -98,7 +98,7 @@ class SyncPipe:
     def read(self, timeout: float | None = None) -> Mapping[str, object] | None:
         """The next report, or None when conmon has gone (or said nothing for `timeout` seconds)."""
         while b"\n" not in self._buffer:
-            if timeout is not None and not select.select([self._fd], [], [], timeout)[0]:
+            if timeout is not None and not self._ready(timeout):
                 return None
             chunk = os.read(self._fd, 65536)
             if not chunk:
@@ -108,6 +108,11 @@ class SyncPipe:
         with suppress(ValueError):
             return cast("Mapping[str, object]", json.loads(line))
         return None
+
+    def _ready(self, timeout: float) -> bool:
+        poll = select.poll()  # select.select takes no descriptor above 1023
+        poll.register(self._fd, select.POLLIN)
+        return bool(poll.poll(timeout * 1000))
 
     def close(self) -> None:
         if self._fd >= 0:

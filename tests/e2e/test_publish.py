@@ -112,3 +112,18 @@ def test_a_stopped_container_gives_its_ports_back(netpy: Daemon, world: World) -
     assert ":8806" not in world.at(world.host, "ss", "-ltn").stdout
     netpy("start", "ww")
     eventually(lambda: get(world, world.outside, f"http://{HOST_ADDRESS}:8806/") != "", "after a restart")
+
+
+def test_thousands_of_ports_leave_room_for_others(netpy: Daemon, world: World) -> None:
+    """Each port holds a descriptor; libraries that wait with select(2) cannot have one above 1023."""
+    netpy("network", "create", "many")
+    last = 8000 + 1099
+    ports = f"8000-{last}:8000-{last}"
+    server = SERVER.replace("-p 80", f"-p {last}")
+    netpy("run", "-d", "--name", "ww", "--hostname", "ww", "-p", ports, "busybox", "sh", "-c", server)
+    eventually(lambda: get(world, world.outside, f"http://{HOST_ADDRESS}:{last}/") == "ww", "the last port")
+    assert netpy("run", "--rm", "--network", "many", "busybox", "echo", "hello") == "hello"
+    assert netpy("exec", "ww", "hostname") == "ww"
+    netpy("network", "connect", "many", "ww")
+    netpy("network", "disconnect", "many", "ww")
+    assert len(netpy("port", "ww").splitlines()) == 1100

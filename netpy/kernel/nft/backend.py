@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +29,7 @@ from netpy.firewall import nft
 from netpy.firewall.rules import Element, Opening, Passage, Ruleset, inner
 from netpy.kernel import passages
 from netpy.kernel.netns import run_in
-from netpy.kernel.nft import script, shape
+from netpy.kernel.nft import batch, script, shape
 from netpy.kernel.nft.library import Context, Refused
 from netpy.kernel.nft.lookup import Reader
 from netpy.objects import KernelObject
@@ -39,15 +40,23 @@ logger = logging.getLogger(__name__)
 
 
 class Session:
-    """A writer and a reader in one namespace: the one in which this is made."""
+    """A reader and two writers in one namespace: the one in which this is made."""
 
     def __init__(self) -> None:
         self.reader = Reader()
+        self._writer: socket.socket | None = None
         self._context: Context | None = None
 
     @property
+    def writer(self) -> socket.socket:
+        """For batches packed by hand: opened, in the namespace of the calling thread, when it is first asked for."""
+        if self._writer is None:
+            self._writer = batch.opened()
+        return self._writer
+
+    @property
     def context(self) -> Context:
-        """The writer: made, in the namespace of the calling thread, when it is first asked for."""
+        """libnftables: made, in the namespace of the calling thread, when it is first asked for."""
         if self._context is None:
             self._context = Context()
         return self._context
@@ -58,8 +67,14 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def leave(self) -> None:
+        """Close without waiting: after a deletion that takes the kernel 5 to 15 ms, until nobody reads what is gone."""
+        threading.Thread(target=self.close, name="nft-session", daemon=True).start()
+
     def close(self) -> None:
         self.reader.close()
+        if self._writer is not None:
+            self._writer.close()
         if self._context is not None:
             self._context.close()
 
@@ -76,7 +91,7 @@ class Nftables:
         self._host = Session()
         with contextlib.ExitStack() as undo:
             undo.callback(self._host.close)
-            self._host.context  # noqa: B018 - the host's is used from threads that may be elsewhere
+            self._host.context, self._host.writer  # noqa: B018 - used from threads that may be elsewhere
             undo.pop_all()
         self._legacy = passages.Legacy(instance)
 
@@ -103,7 +118,8 @@ class Nftables:
         groups = groupby(sorted(changes, key=_netns), key=_netns)
         for path, group in [(path, tuple(group)) for path, group in groups]:
             try:
-                self._inside(path, lambda session, part=group: self._change(session, part))
+                deletes = all(isinstance(change, Delete) for change in group)
+                self._inside(path, lambda session, part=group: self._change(session, part), leave=deletes)
             except NotFound:
                 if not all(isinstance(change, Delete) for change in group):
                     self._take_back(made)
@@ -130,13 +146,15 @@ class Nftables:
             self._host.close()
         self._legacy.close()
 
-    def _inside(self, path: str, work: Callable[[Session], T]) -> T:
+    def _inside(self, path: str, work: Callable[[Session], T], *, leave: bool = False) -> T:
         if not path:
             with self._lock:
                 return work(self._host)
 
         def visit() -> T:
-            with Session() as session:
+            with contextlib.ExitStack() as closing:
+                session = Session()
+                closing.callback(session.leave if leave else session.close)
                 return work(session)
 
         return run_in(path, visit)
@@ -201,12 +219,15 @@ class Nftables:
 
     def _transact(self, session: Session, changes: Sequence[Change]) -> None:
         """One transaction. Refused, it is tried once more without what is there, or gone, already."""
-        commands = script.commands(session.reader, changes, self._base)
         try:
-            _run(session, commands)
+            steps = script.packed(session.reader, changes, self._base)
+            if steps is None:
+                _run(session, script.commands(session.reader, changes, self._base))
+            elif steps:
+                batch.send(session.writer, steps)
         except Refused as error:
             settled = list(self._unsettled(session.reader, changes))
-            if settled == list(changes):
+            if settled == list(changes) and not any(isinstance(inner(_object(each)), Ruleset) for each in changes):
                 raise KernelError(f"nftables refused: {error}") from error
             again = script.commands(session.reader, settled, self._base)
             try:
@@ -217,7 +238,7 @@ class Nftables:
     def _unsettled(self, reader: Reader, changes: Sequence[Change]) -> Iterator[Change]:
         """The changes that are still to be made, in terms of the elements that are really there."""
         for change in changes:
-            obj = change.before if isinstance(change, Delete) else change.after
+            obj = _object(change)
             if not isinstance(inner(obj), Element):
                 yield change
                 continue
@@ -266,6 +287,10 @@ def _netns(change: Change) -> str:
     return change.key.netns
 
 
+def _object(change: Change) -> KernelObject:
+    return change.before if isinstance(change, Delete) else change.after
+
+
 def _is_legacy(change: Change) -> bool:
-    obj = change.before if isinstance(change, Delete) else change.after
+    obj = _object(change)
     return isinstance(obj, Passage) and obj.where == "legacy"

@@ -30,7 +30,7 @@ _PROTOCOL_NAMES = {number: name for name, number in _PROTOCOLS.items()}
 _WIDTH = {"ipv4_addr": 4, "ipv6_addr": 16, "ifname": 16, "inet_proto": 1, "inet_service": 2}
 _NETLINK_NETFILTER = 12
 _GETCHAIN, _GETRULE, _GETSET, _GETSETELEM = 4, 7, 10, 13
-_REQUEST, _DUMP, _INTERRUPTED, _NESTED = 0x1, 0x300, 0x10, 0x8000
+_REQUEST, _DUMP, _INTERRUPTED, NESTED = 0x1, 0x300, 0x10, 0x8000
 _ERROR, _DONE = 2, 3
 _INTERVAL_END = 1
 _ANONYMOUS = 1
@@ -79,7 +79,7 @@ class Reader:
 
     def sets(self, family: str, table: str) -> dict[str, tuple[int, int]]:
         """Name, then length of key and of value in bytes, of every set and map of the table."""
-        found = self._dump(_GETSET, family, _text(1, table))
+        found = self._dump(_GETSET, family, text(1, table))
         return {
             _name(each[2]): (_u32(each[5]), _u32(each.get(7, _ZERO)))
             for each in found
@@ -88,12 +88,12 @@ class Reader:
 
     def chains(self, family: str, table: str, names: Sequence[str]) -> dict[str, ChainSeen]:
         """Those of the named chains that exist."""
-        answers = self._ask(_GETCHAIN, family, [_text(1, table) + _text(3, name) for name in names])
+        answers = self._ask(_GETCHAIN, family, [text(1, table) + text(3, name) for name in names])
         return {name: _chain(answer) for name, answer in zip(names, answers, strict=True) if answer is not None}
 
     def rules(self, family: str, table: str, chain: str = "") -> list[RuleSeen]:
         """The rules of a table, or of one chain of it, in order; none when there is no such chain."""
-        body = _text(1, table) + (_text(2, chain) if chain else b"")
+        body = text(1, table) + (text(2, chain) if chain else b"")
         found = self._dump(_GETRULE, family, body)
         return [
             RuleSeen(_name(each[2]), int.from_bytes(each[3], "big"), _comment(each.get(7, b"")))
@@ -103,7 +103,7 @@ class Reader:
 
     def values(self, family: str, table: str, container: Set, keys: Sequence[tuple[str, ...]]) -> list[Found | None]:
         """For each key its element, as key and value texts, or None. Costs the same whatever the table holds."""
-        head = _text(1, table) + _text(2, container.name)
+        head = text(1, table) + text(2, container.name)
         start = self._ask(_GETSETELEM, family, [head + _element(container, key) for key in keys])
         seen = [_only(container, answer) for answer in start]
         ends = [key for key in keys if container.interval and len(container.fields) == 1 and _after(key[0])]
@@ -116,7 +116,7 @@ class Reader:
 
     def dump(self, family: str, table: str, container: Set) -> list[Found]:
         """Every element of a set. `nft list set`; for full checks only."""
-        messages = self._dump(_GETSETELEM, family, _text(1, table) + _text(2, container.name))
+        messages = self._dump(_GETSETELEM, family, text(1, table) + text(2, container.name))
         elements = [each for message in messages for each in _elements(message)]
         if container.interval and len(container.fields) == 1:
             return list(_intervals(container, elements))
@@ -132,7 +132,7 @@ class Reader:
             waiting = range(first, first + len(batch))
             got: dict[int, Attributes | None] = {}
             while len(got) < len(waiting):
-                for type_, _, sequence, payload in _split(self._socket.recv(1 << 16)):
+                for type_, _, sequence, payload in split(self._socket.recv(1 << 16)):
                     if sequence in waiting:  # not the rest of an answer that ended in an error
                         got[sequence] = None if _is_missing(type_, payload) else _parse(payload[4:])
             answers += [got[sequence] for sequence in waiting]
@@ -150,7 +150,7 @@ class Reader:
         found: list[Attributes] = []
         whole = True
         while True:
-            for type_, flags, sequence, payload in _split(self._socket.recv(1 << 17)):
+            for type_, flags, sequence, payload in split(self._socket.recv(1 << 17)):
                 if sequence != self._sequence:
                     continue
                 whole = whole and not flags & _INTERRUPTED
@@ -171,7 +171,7 @@ def width(fields: Sequence[str]) -> int:
     return sum(-(-_WIDTH[each] // 4) * 4 for each in fields)
 
 
-def _split(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+def split(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
     offset = 0
     while offset + 16 <= len(datagram):
         length, type_, flags, sequence, _ = struct.unpack_from("IHHII", datagram, offset)
@@ -198,12 +198,12 @@ def _parse(data: bytes) -> Attributes:
     return found
 
 
-def _attribute(type_: int, data: bytes) -> bytes:
+def attribute(type_: int, data: bytes) -> bytes:
     return struct.pack("HH", 4 + len(data), type_) + data + bytes(-len(data) % 4)
 
 
-def _text(type_: int, text: str) -> bytes:
-    return _attribute(type_, text.encode() + b"\0")
+def text(type_: int, text: str) -> bytes:
+    return attribute(type_, text.encode() + b"\0")
 
 
 def _name(data: bytes) -> str:
@@ -235,19 +235,33 @@ def _comment(userdata: bytes) -> str:
 # ---- elements: (key, end of key, value, flags) on the wire -------------------------------------------------------
 
 
-def _element(container: Set, key: Sequence[str]) -> bytes:
+def element_parts(container: Set, key: Sequence[str], value: Sequence[str] = ()) -> list[bytes]:
+    """The element as it is asked for, added or deleted; in a set of plain intervals, and the end of its subnet."""
     lows, highs = zip(*map(_bounds, container.fields, key), strict=True)
-    inside = _attribute(1 | _NESTED, _attribute(1, _pack(lows)))
+    inside = attribute(1 | NESTED, attribute(1, _pack(lows)))
     if container.interval and len(container.fields) > 1:
-        inside += _attribute(10 | _NESTED, _attribute(1, _pack(highs)))
-    return _attribute(3 | _NESTED, _attribute(1 | _NESTED, inside))
+        inside += attribute(10 | NESTED, attribute(1, _pack(highs)))
+    if value:
+        data = [_bounds(kind, part)[0] for kind, part in zip(container.value, value, strict=True)]
+        inside += attribute(2 | NESTED, attribute(1, _pack(data)))
+    parts = [attribute(1 | NESTED, inside)]
+    if container.interval and len(container.fields) == 1 and (after := _after(key[0])):
+        parts.append(_end(after))
+    return parts
+
+
+def _element(container: Set, key: Sequence[str]) -> bytes:
+    return attribute(3 | NESTED, element_parts(container, key)[0])
 
 
 def _element_end(container: Set, key: Sequence[str]) -> bytes:
+    return attribute(3 | NESTED, _end(_after(key[0])))
+
+
+def _end(after: bytes) -> bytes:
     """The upper end of a subnet in a set of plain intervals: the first address after it, flagged as an end."""
-    inside = _attribute(3, struct.pack(">I", _INTERVAL_END))
-    inside += _attribute(1 | _NESTED, _attribute(1, _after(key[0])))
-    return _attribute(3 | _NESTED, _attribute(1 | _NESTED, inside))
+    inside = attribute(3, struct.pack(">I", _INTERVAL_END)) + attribute(1 | NESTED, attribute(1, after))
+    return attribute(1 | NESTED, inside)
 
 
 def _after(subnet: str) -> bytes:

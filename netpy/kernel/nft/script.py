@@ -1,5 +1,6 @@
-"""Turns changes into the commands of one nft transaction. Reads a little (which rules to delete by handle), runs
-nothing.
+"""Turns changes into the commands of one nft transaction, or into a batch packed by hand where that is possible.
+
+Reads a little (which rules to delete by handle), runs nothing.
 
 Neighbouring elements of one set travel in one command, which is what makes a thousand ports cheap.
 """
@@ -15,7 +16,8 @@ from netpy.errors import KernelError
 from netpy.firewall import nft
 from netpy.firewall.rules import Element, Opening, Passage, Ruleset, inner
 from netpy.kernel import passages
-from netpy.kernel.nft import shape
+from netpy.kernel.nft import batch, shape
+from netpy.kernel.nft.batch import Step
 from netpy.kernel.nft.lookup import Reader
 from netpy.objects import KernelObject
 
@@ -37,6 +39,53 @@ def commands(reader: Reader, changes: Sequence[Change], base: Ruleset) -> list[s
         texts = [step.text for step in group]
         lines += [f"{verb} element {container} {{ {', '.join(texts)} }}"] if container else texts
     return lines
+
+
+def packed(reader: Reader, changes: Sequence[Change], base: Ruleset) -> list[Step] | None:
+    """The same as a batch; None where there is something in it that only libnftables can write."""
+    steps: list[Step] = []
+    parts = [part for change in changes for part in _parts(change)]
+    for (verb, container), group in groupby(parts, key=lambda part: (part[0], _container(part[1]))):
+        objects = [obj for _, obj in group]
+        if container:
+            steps += batch.elements(verb, base.set_named(container), [element(obj) for obj in objects])
+            continue
+        for obj in objects:
+            made = _whole(reader, verb, inner(obj))
+            if made is None:
+                return None
+            steps += made
+    return steps
+
+
+def _parts(change: Change) -> list[tuple[str, KernelObject]]:
+    match change:
+        case Create(after):
+            return [("add", after)]
+        case Delete(before):
+            return [("delete", before)]
+        case Update(before, after) if isinstance(inner(after), Element):
+            return [("delete", before), ("add", after)]
+        case Update(_, after):
+            return [("add", after)]
+
+
+def _container(obj: KernelObject) -> str:
+    found = inner(obj)
+    return found.container if isinstance(found, Element) else ""
+
+
+def _whole(reader: Reader, verb: str, obj: KernelObject) -> list[Step] | None:
+    """The steps for what is no element; None for libnftables."""
+    match obj:
+        case Ruleset(anchor=anchor, fault=fault) if fault or (anchor and verb == "delete"):
+            return []  # see `_table`
+        case Ruleset() as table:
+            return batch.removal(table) if verb == "delete" else batch.table(table)
+        case Passage() as passage:
+            return None if passages.Native(reader).commands(passage, wanted=verb == "add") else []
+        case _:
+            return None
 
 
 def element(obj: KernelObject) -> Element:

@@ -109,7 +109,9 @@ class Watch:
 
     def _rested(self) -> bool:
         """Let what is going on settle. True if it is time to end."""
-        return bool(select.select([self._sleeper], [], [], self._timing.settle)[0])
+        poll = select.poll()  # select.select takes no descriptor above 1023
+        poll.register(self._sleeper, select.POLLIN)
+        return bool(poll.poll(self._timing.settle * 1000))
 
     def _look(self) -> None:
         timing = self._timing
