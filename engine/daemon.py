@@ -223,6 +223,7 @@ class Daemon:
         """Take over from an earlier daemon, bring the kernel in line, make the networks that are always there."""
         self.controller.ensure_predefined()
         self.containers.recover()
+        self.kernel.moor()
         self.watch.start()
 
     def serve(self) -> None:

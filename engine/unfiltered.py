@@ -39,6 +39,9 @@ class Unfiltered:
     def disturbed(self) -> bool:
         return self._backend.disturbed()
 
+    def moor(self) -> None:
+        """There are no rules that anything depends on."""
+
     def clean(self) -> None:
         self._backend.clean()
 

@@ -98,6 +98,7 @@ class Service:
             store=store, kernel=kernel, drivers=drivers, names=NoNames(), settings=settings, new_id=ids
         )
         controller.reconcile(_is_alive)
+        kernel.moor()
         watch = Watch(instance, controller.mend, kernel.disturbed)
         closers.callback(watch.close)
         watch.start()

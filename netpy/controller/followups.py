@@ -10,13 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from netpy.diff import Create, Delete, Plan
-from netpy.kernel import Action, Announce, FlushConntrack
-from netpy.objects import Address, Publish
+from netpy.kernel import Action, Announce, FlushConntrack, ForgetUnanswered
+from netpy.objects import Address, LinkObject, Publish
 
 
 def followups(plan: Plan, macs: Mapping[tuple[str, str], str]) -> list[Action]:
     """The actions after a plan over intents. `macs` are interfaces' MAC addresses by (namespace, interface)."""
     return list(dict.fromkeys(_actions(plan, macs)))
+
+
+def after_mending(plan: Plan, macs: Mapping[tuple[str, str], str]) -> list[Action]:
+    """The actions after a lowered plan that mended: addresses announced; flows that began without rules forgotten."""
+    made = [change for change in plan if not isinstance(change, Delete)]
+    actions = followups(Plan(tuple(change for change in made if isinstance(change, Create))), macs)
+    rules = any(not isinstance(change.after, LinkObject) and not change.key.netns for change in made)
+    return [*actions, ForgetUnanswered()] if rules else actions
 
 
 def _actions(plan: Plan, macs: Mapping[tuple[str, str], str]) -> Iterator[Action]:

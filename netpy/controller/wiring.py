@@ -17,12 +17,12 @@ from contextlib import suppress
 from dataclasses import replace
 
 from netpy.controller.claims import Claims, link_kinds
-from netpy.controller.followups import followups
+from netpy.controller.followups import after_mending, followups
 from netpy.controller.moves import Move
 from netpy.controller.publishing import Opener
 from netpy.controller.records import Plug
 from netpy.controller.settings import Settings
-from netpy.diff import Change, Create, Plan, State, by_key, diff
+from netpy.diff import Change, Plan, State, by_key, diff
 from netpy.drivers import Driver
 from netpy.drivers.guard import Guarded
 from netpy.drivers.registry import BUILT_IN, Registry
@@ -237,9 +237,9 @@ class Wiring:
         return followups(diff(before, after), macs)
 
     def announcements(self, plan: Plan, plugs: Iterable[Plug]) -> list[Action]:
-        """What is to be done after a lowered plan: new addresses announced."""
+        """What is to be done after a lowered plan that mended."""
         macs = {(plug.endpoint.sandbox.netns, plug.endpoint.ifname): plug.endpoint.mac for plug in plugs}
-        return followups(Plan(tuple(change for change in plan if isinstance(change, Create))), macs)
+        return after_mending(plan, macs)
 
     # ---- into the kernel -----------------------------------------------------------------------------------------
 

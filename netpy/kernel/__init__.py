@@ -37,7 +37,16 @@ class FlushConntrack:
     address: str
 
 
-Action = Announce | FlushConntrack
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetUnanswered:
+    """Forget every flow that was neither answered nor translated.
+
+    A flow that begins while the rules are missing is remembered as one that needs no translation; its packets would
+    go out under the container's own address, and never be answered, as long as it is tried again.
+    """
+
+
+Action = Announce | FlushConntrack | ForgetUnanswered
 
 
 class Kernel(Protocol):

@@ -12,19 +12,20 @@ import socket
 import struct
 from ipaddress import ip_address
 
-from netpy.kernel import FlushConntrack
+from netpy.kernel import FlushConntrack, ForgetUnanswered
 from netpy.kernel.rtnetlink import Channel, Message, attribute, nested
 
 logger = logging.getLogger(__name__)
 _NETLINK_NETFILTER = 12
 _DELETE = (1 << 8) | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE
-_TUPLE_ORIG, _TUPLE_REPLY, _FILTER = 1, 2, 25
+_TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _FILTER, _STATUS_MASK = 1, 2, 3, 25, 26
+_ANSWERED, _TRANSLATED = 0x2, 0x30  # IPS_SEEN_REPLY; IPS_SRC_NAT and IPS_DST_NAT
 _IP, _PROTO = 1, 2
 _BY_SOURCE, _BY_DESTINATION, _BY_PROTOCOL, _BY_PORT = 1, 2, 8, 32
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 
-def flush(action: FlushConntrack) -> None:
+def flush(action: FlushConntrack | ForgetUnanswered) -> None:
     """Drop the flows that `action` names. That there are none is no error; a refusal is logged."""
     try:
         with Channel(_NETLINK_NETFILTER) as channel:
@@ -35,8 +36,13 @@ def flush(action: FlushConntrack) -> None:
         logger.warning("forgetting flows of %s: %s", action, error)
 
 
-def message(action: FlushConntrack) -> Message:
+def message(action: FlushConntrack | ForgetUnanswered) -> Message:
     """The request: flows to the host port if there is one, else flows whose answers come from the address."""
+    if isinstance(action, ForgetUnanswered):
+        wanted = attribute(_STATUS, struct.pack(">I", 0))
+        return Message(
+            _DELETE, 0, bytes(4) + wanted + attribute(_STATUS_MASK, struct.pack(">I", _ANSWERED | _TRANSLATED))
+        )
     address = ip_address(action.host_ip if action.host_port else action.address)
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     header = struct.pack(">BBH", family, 0, 0)

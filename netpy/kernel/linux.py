@@ -12,7 +12,18 @@ from itertools import groupby
 
 from netpy.diff import Change, Create, Delete, Plan, State, Update
 from netpy.errors import ApplyError, NetpyError, NotFound
-from netpy.kernel import Action, Announce, FlushConntrack, conntrack, devices, links, netns, survey, sysctl
+from netpy.kernel import (
+    Action,
+    Announce,
+    FlushConntrack,
+    ForgetUnanswered,
+    conntrack,
+    devices,
+    links,
+    netns,
+    survey,
+    sysctl,
+)
 from netpy.kernel.announce import Announcer
 from netpy.kernel.holds import Holds
 from netpy.kernel.netfilter import Backend
@@ -75,6 +86,10 @@ class LinuxKernel:
         settings, tables = self._settings.disturbed(), self._backend.disturbed()
         return settings or tables
 
+    def moor(self) -> None:
+        """Keep the connections that there are alive while somebody flushes rules, until this is closed."""
+        self._backend.moor()
+
     def apply(self, plan: Plan) -> None:
         done: list[Change] = []
         for step in self._steps(plan):
@@ -90,7 +105,7 @@ class LinuxKernel:
             match action:
                 case Announce():
                     self._announcer.announce(action)
-                case FlushConntrack():
+                case FlushConntrack() | ForgetUnanswered():
                     conntrack.flush(action)
 
     def local_port_range(self) -> tuple[int, int]:

@@ -58,6 +58,10 @@ class Backend(Protocol):
         """Whether somebody else changed the legacy tables since the last time this was asked; costs next to nothing."""
         ...
 
+    def moor(self) -> None:
+        """From now on have the kernel go on translating the connections that there are while somebody flushes rules."""
+        ...
+
     def clean(self) -> None:
         """Remove everything of our instance from the host's namespace, but for a user's chain that holds rules."""
         ...

@@ -15,7 +15,7 @@ import pytest
 
 from netpy.diff import Plan, State, diff
 from netpy.errors import ApplyError, Conflict, NotFound
-from netpy.kernel import Announce, FlushConntrack, announce, conntrack, netns, survey
+from netpy.kernel import Announce, FlushConntrack, ForgetUnanswered, announce, conntrack, netns, survey
 from netpy.kernel.holds import Holds
 from netpy.kernel.linux import LinuxKernel
 from netpy.objects import Address, Bridge, KernelObject, Route, Sysctl, Veth
@@ -45,6 +45,8 @@ class NoRules:
 
     def disturbed(self) -> bool:
         return False
+
+    def moor(self) -> None: ...
 
     def clean(self) -> None: ...
 
@@ -309,3 +311,7 @@ def test_flows_are_forgotten_by_the_port_that_clients_spoke_to(namespace: str, s
         left = flows()
         assert not any("dport=5353" in line for line in left), action
         assert any("dport=7777" in line for line in left), action
+    inside(namespace, lambda: (talk(5353), talk(7777)))
+    inside(namespace, lambda: conntrack.flush(ForgetUnanswered()))
+    assert any("dport=5353" in line for line in flows()), "it was translated"
+    assert not any("dport=7777" in line for line in flows()), "it was not, nor answered"

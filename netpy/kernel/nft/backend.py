@@ -32,6 +32,7 @@ from netpy.kernel.netns import run_in
 from netpy.kernel.nft import batch, script, shape
 from netpy.kernel.nft.library import Context, Refused
 from netpy.kernel.nft.lookup import Reader
+from netpy.kernel.nft.mooring import Mooring
 from netpy.objects import KernelObject
 
 T = TypeVar("T")
@@ -94,6 +95,7 @@ class Nftables:
             self._host.context, self._host.writer  # noqa: B018 - used from threads that may be elsewhere
             undo.pop_all()
         self._legacy = passages.Legacy(instance)
+        self._mooring: Mooring | None = None
 
     def lower(self, state: Iterable[object]) -> State:
         return nft.lower(self._instance, state)
@@ -141,7 +143,12 @@ class Nftables:
     def disturbed(self) -> bool:
         return self._legacy.disturbed()
 
+    def moor(self) -> None:
+        self._mooring = self._mooring or Mooring(f"{self._instance}-keep")
+
     def close(self) -> None:
+        if self._mooring is not None:
+            self._mooring.close()
         with self._lock:
             self._host.close()
         self._legacy.close()

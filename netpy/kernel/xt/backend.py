@@ -112,6 +112,9 @@ class Xtables:
     def disturbed(self) -> bool:
         return self._worker.disturbed()
 
+    def moor(self) -> None:
+        """A legacy table that was there once goes on tracking and translating without a rule in it."""
+
     def close(self) -> None:
         self._worker.close()
         self._foreign.close()
