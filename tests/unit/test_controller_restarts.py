@@ -226,7 +226,7 @@ def test_check_names_every_drift_and_repair_mends_it():
     assert m.controller.repair() == expected
     assert m.controller.check() == m.controller.repair() == []
     assert m.snapshot() == before
-    assert [type(action).__name__ for action in m.kernel.actions] == ["Announce"]
+    assert [type(action).__name__ for action in m.kernel.actions] == ["Announce", "ForgetUnanswered"]
 
 
 def test_reconcile_mends_it_too():
