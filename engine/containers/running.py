@@ -10,7 +10,6 @@ A record of what is begun is written before anything is done, so that a daemon w
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -162,21 +161,17 @@ def _with_target_hostname(parts: Parts, entry: Entry) -> Container:
 
 
 def _make(parts: Parts, container: Container) -> Process:
-    """Mount, write the bundle, have the runtime make the process."""
+    """Mount, have the runtime make the process."""
     paths, identity = parts.paths, container.id
-    bundle, rootfs, layer = paths.bundle(identity), paths.rootfs(identity), paths.layer(identity)
+    rootfs, layer = paths.rootfs(identity), paths.layer(identity)
     for directory in (rootfs, layer / "upper", layer / "work", paths.home(identity)):
         point("before making a directory")
         directory.mkdir(parents=True, exist_ok=True)
     parts.mounter.mount(parts.images.layers(container.image_id), layer / "upper", layer / "work", rootfs)
-    spec = oci_spec(_request(parts, container, rootfs))
-    point("before writing the bundle")
-    (bundle / "config.json").write_text(json.dumps(spec))
-    point("after writing the bundle")
     config = container.config
     return parts.runtime_of(container).create(
         identity,
-        bundle,
+        oci_spec(_request(parts, container, rootfs)),
         log=streaming.sink(parts, container),
         tty=bool(config.get("Tty")),
         stdin=bool(config.get("OpenStdin")),

@@ -96,6 +96,21 @@ def detect() -> Hierarchy:
     return found
 
 
+def current() -> Hierarchy:
+    """The same, worked out anew only when the kernel has got or lost a hierarchy.
+
+    The table of mounts is long where many containers run, and it is asked several times in the life of each.
+    """
+    global _seen
+    hierarchies = Path("/proc/self/cgroup").read_text()
+    if _seen is None or _seen[0] != hierarchies:
+        _seen = hierarchies, detect()
+    return _seen[1]
+
+
+_seen: tuple[str, Hierarchy] | None = None
+
+
 def read(path: Path | None) -> str:
     """The text of a control file; empty where it does not exist or its group has gone."""
     if path is not None:
@@ -148,14 +163,21 @@ def remove(hierarchy: Hierarchy, cgroup: str) -> None:
     failures: list[KernelError] = []
     for tree in hierarchy.trees:
         base = tree / cgroup.lstrip("/")
-        below = sorted((path for path in base.rglob("*") if path.is_dir()), reverse=True) if base.is_dir() else []
-        for path in [*below, base]:
-            point("before removing a control group")
-            try:
-                path.rmdir()
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                failures.append(KernelError(f"cannot remove control group {path}: {error.strerror}"))
+        if _removed(base, []):
+            continue
+        for path in [*sorted((path for path in base.rglob("*") if path.is_dir()), reverse=True), base]:
+            _removed(path, failures)
     if failures:
         raise ExceptionGroup(f"control group {cgroup} is still there", failures)
+
+
+def _removed(path: Path, failures: list[KernelError]) -> bool:
+    point("before removing a control group")
+    try:
+        path.rmdir()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        failures.append(KernelError(f"cannot remove control group {path}: {error.strerror}"))
+        return False
+    return True

@@ -6,11 +6,11 @@ daemon's life: after a restart `watch` finds them by number again, or finds that
 
     create   conmon starts `crun create`: namespaces, mounts and limits are made, the program waits on a FIFO.
              Attaching and publishing ports happens now, so that not a byte of output is lost.
-    start    `crun start` lets the program go.
+    start    the program is let go (`engine.runtime.gate`).
     watch    a pidfd on the *monitor*: it ends after the container, when log and exit file are complete.
     kill     straight to the process, by pidfd: no program is run. A process number is believed only if the control
              group of the process names the container, so a reused number never hits a stranger.
-    delete   `crun delete`: the runtime's record and the control groups.
+    delete   the runtime's record and the control groups go; by `crun delete` where something of it still lives.
 
 Everything of a container lies in `<exec-root>/containers/<id>/`, the bundle directory (see `engine.runtime.conmon` for
 the names), and the runtime's own records under `<exec-root>/runtime/`, apart from those of other users of the program.
@@ -35,9 +35,10 @@ from typing import Literal, cast
 
 from engine.model import Json
 from engine.oci.spec import STDIN_ONCE
-from engine.runtime import attach, cgroups, conmon
+from engine.runtime import attach, cgroups, conmon, gate
 from engine.runtime.conmon import Launch, RuntimeRefused, Sink
-from engine.runtime.probe import Choice, probe
+from engine.runtime.filters import Filters
+from engine.runtime.probe import CANDIDATES, Choice, probe
 from engine.runtime.refusal import explain
 from engine.runtime.watcher import Watcher, open_pidfd
 from engine.streams import Session
@@ -88,8 +89,11 @@ class Runtime:
         self.binary = binary
         self._conmon = conmon
         self._bundles = exec_root / "containers"
-        self._global_args = ("--root", str(exec_root / "runtime"))
+        self._records = exec_root / "runtime"
+        self._global_args = ("--root", str(self._records))
         self._watcher = Watcher()
+        self._filters = Filters()
+        self._groups: dict[str, str] = {}
 
     @staticmethod
     def probe(requested: str = "") -> Choice:
@@ -100,15 +104,19 @@ class Runtime:
         """The bundle directory of a container."""
         return self._bundles / container_id
 
-    def create(self, id: str, bundle: Path, *, log: Sink | None, tty: bool, stdin: bool) -> Process:
-        """Make the container of `bundle`/config.json, with its program held back until `start`.
+    def create(self, id: str, spec: Json, *, log: Sink | None, tty: bool, stdin: bool) -> Process:
+        """Make the container of an OCI configuration in its bundle, with its program held back until `start`.
 
         A `log` file is written in conmon's k8s-file format (`engine.runtime.logs`); None keeps none. With `stdin`, the
         input outlives its clients, or ends with the first if the configuration is annotated so (`spec.STDIN_ONCE`).
         Raises StartRefused (program not found or not executable: exit codes 127, 126), StartFailed.
         """
+        bundle = self.bundle(id)
         conmon.clear(bundle, id)
-        spec = cast("Json", json.loads((bundle / "config.json").read_text()))
+        point("before writing the bundle")
+        (bundle / "config.json").write_text(json.dumps(self._filters.hinted(spec)))
+        point("after writing the bundle")
+        self._groups[id] = str(spec["linux"]["cgroupsPath"])
         launch = Launch(
             conmon=self._conmon,
             runtime=self.binary,
@@ -127,6 +135,7 @@ class Runtime:
             except RuntimeRefused as refused:
                 raise self._refusal(refused, "create", spec["process"]) from None
         started.sync.close()
+        self._filters.learn(spec, self._records / id)
         return Process(pid=started.pid, monitor_pid=started.monitor_pid)
 
     def _refusal(self, refused: RuntimeRefused, action: Literal["create", "exec"], process: Json) -> Exception:
@@ -135,6 +144,14 @@ class Runtime:
 
     def start(self, id: str) -> None:
         """Let a created container's program run. Raises StartFailed."""
+        pid = self.pid(id)
+        pidfd = open_pidfd(pid, lambda: _belongs(pid, id))
+        if pidfd is not None:
+            try:
+                if gate.opened(self.name, self._records / id, pidfd):
+                    return
+            finally:
+                os.close(pidfd)
         code, text = self._command("start", id)
         if code:
             raise explain(text, runtime=self.name, action="create", executable="").error()
@@ -145,7 +162,7 @@ class Runtime:
         Like `runc kill ID SIGNAL`, without running it.
         """
         if all:
-            for pid in cgroups.pids(cgroups.detect(), self.cgroup(id)):
+            for pid in cgroups.pids(cgroups.current(), self.cgroup(id)):
                 self._signal(id, pid, signal)
         elif not self._signal(id, self.pid(id), signal):
             raise NotFound(f"container {id[:12]} is not running")
@@ -181,6 +198,8 @@ class Runtime:
 
     def cgroup(self, id: str) -> str:
         """The control group of a container, from its configuration."""
+        if id in self._groups:
+            return self._groups[id]
         with suppress(OSError, ValueError, KeyError):
             spec = cast("Json", json.loads((self.bundle(id) / "config.json").read_text()))
             return str(spec["linux"]["cgroupsPath"])
@@ -191,12 +210,34 @@ class Runtime:
 
         Raises Conflict when it still runs, KernelError when something of it cannot be removed.
         """
-        if not force and self.alive(id):
+        alive = self.alive(id)
+        if alive and not force:
             raise Conflict(f"cannot delete container {id[:12]}: it is running")
+        if not alive and self._forgotten(id):
+            return
         code, text = self._command("delete", *(["--force"] if force else []), id)
         if code and not _is_unknown(text):
             raise KernelError(f"cannot delete container {id[:12]}: {text.strip()}")
-        cgroups.remove(cgroups.detect(), self.cgroup(id))
+        cgroups.remove(cgroups.current(), self.cgroup(id))
+        self._groups.pop(id, None)
+
+    def _forgotten(self, id: str) -> bool:
+        """Remove what `delete` would of a container that is known to have ended: its records and control groups.
+
+        False where there may be more to it, such as processes of its group that outlived the first.
+        """
+        if self.name not in CANDIDATES or conmon.read_number(self.bundle(id) / id) is None:
+            return False
+        try:
+            cgroups.remove(cgroups.current(), self.cgroup(id))
+        except ExceptionGroup:
+            return False
+        point("before removing the runtime's record")
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._records / id)
+        point("after removing the runtime's record")
+        self._groups.pop(id, None)
+        return True
 
     def pause(self, id: str) -> None:
         """Freeze every process of the container."""
@@ -269,7 +310,7 @@ class Runtime:
         """Whether the kernel killed a process of the container for want of memory. True until `delete`."""
         if (self.bundle(id) / conmon.OOM).exists():
             return True
-        return cgroups.oom_kills(cgroups.detect(), self.cgroup(id)) > 0
+        return cgroups.oom_kills(cgroups.current(), self.cgroup(id)) > 0
 
     def exec(self, id: str, process: Json, *, tty: bool, stdin: bool, detach: bool = False) -> ExecProcess:
         """Run one more process (`spec.exec_process`) in a running container; it has started when this returns.

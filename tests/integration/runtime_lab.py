@@ -7,7 +7,6 @@ Nothing outside sees that mount.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import select
@@ -184,9 +183,9 @@ class Lab:
         container = Container(id=wish.id, runtime=self.runtime, bundle=bundle)
         self.made.append(container)
         rootfs.mount([self.layer], bundle / "upper", bundle / "work", Path(wish.rootfs))
-        (bundle / "config.json").write_text(json.dumps(spec.oci_spec(wish)))
+        config = spec.oci_spec(wish)
         tty, stdin = bool(wish.config.get("Tty")), bool(wish.config.get("OpenStdin"))
-        container.process = self.runtime.create(wish.id, bundle, log=Sink(path=container.log), tty=tty, stdin=stdin)
+        container.process = self.runtime.create(wish.id, config, log=Sink(path=container.log), tty=tty, stdin=stdin)
         container.session = self.runtime.attach(wish.id, tty=tty, stdin=stdin)
         self.runtime.watch(wish.id, container.process.monitor_pid, container.on_exit)
         return container

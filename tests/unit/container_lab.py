@@ -46,6 +46,7 @@ class Pretended:
 
     pid: int
     monitor_pid: int
+    spec: Json = field(default_factory=dict[str, Any])
     status: str = "created"
     exit_code: int = 0
     watchers: list[Callable[[int, bool], None]] = field(default_factory=list)
@@ -102,14 +103,13 @@ class PretendedRuntime:
         self.updates: list[Json] = []
         self._pids = itertools.count(100)
 
-    def create(self, id: str, bundle: Path, *, log: Sink | None, tty: bool, stdin: bool) -> Pretended:
-        assert (bundle / "config.json").exists()
+    def create(self, id: str, spec: Json, *, log: Sink | None, tty: bool, stdin: bool) -> Pretended:
         if self.refuse:
             refusal, self.refuse = self.refuse, None
             raise refusal
         if id in self.processes:
             raise Conflict(f"container {id} exists")
-        made = Pretended(pid=next(self._pids), monitor_pid=next(self._pids))
+        made = Pretended(pid=next(self._pids), monitor_pid=next(self._pids), spec=spec)
         self.processes[id] = made
         return made
 

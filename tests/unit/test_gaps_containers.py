@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,8 +72,8 @@ def test_a_link_on_the_default_bridge_is_written_into_hosts_and_the_environment(
     lab.run("db", config)
     web = lab.run("web", {"Env": ["A=1", "MY_SQL_NAME=mine"]}, Links=["/db:my-sql"])
     address = lab.containers.endpoints(lab.containers.get("db"))[0].address_of(4)
-    bundle = json.loads((lab.parts.paths.bundle(web) / "config.json").read_text())
-    environment: dict[str, str] = dict(entry.split("=", 1) for entry in bundle["process"]["env"])
+    made = lab.runtime.processes[web].spec
+    environment: dict[str, str] = dict(entry.split("=", 1) for entry in made["process"]["env"])
     expected = {
         "MY_SQL_PORT": f"tcp://{address}:5432",
         "MY_SQL_PORT_53_UDP": f"udp://{address}:53",
