@@ -38,6 +38,7 @@ from engine.oci.spec import STDIN_ONCE
 from engine.runtime import attach, cgroups, conmon, gate
 from engine.runtime.conmon import Launch, RuntimeRefused, Sink
 from engine.runtime.filters import Filters
+from engine.runtime.identity import belongs, is_monitor
 from engine.runtime.probe import CANDIDATES, Choice, probe
 from engine.runtime.refusal import explain
 from engine.runtime.watcher import Watcher, open_pidfd
@@ -145,7 +146,7 @@ class Runtime:
     def start(self, id: str) -> None:
         """Let a created container's program run. Raises StartFailed."""
         pid = self.pid(id)
-        pidfd = open_pidfd(pid, lambda: _belongs(pid, id))
+        pidfd = open_pidfd(pid, lambda: belongs(pid, id))
         if pidfd is not None:
             try:
                 if gate.opened(self.name, self._records / id, pidfd):
@@ -169,13 +170,13 @@ class Runtime:
 
     def kill_exec(self, id: str, pid: int) -> None:
         """End one more process of the container by force, and those of its group. Nothing where it has ended."""
-        if _belongs(pid, id):
+        if belongs(pid, id):
             with suppress(ProcessLookupError):
                 # Every exec leads a session of its own; one that does not is ended alone.
                 os.killpg(pid, signals.SIGKILL) if os.getpgid(pid) == pid else self._signal(id, pid, signals.SIGKILL)
 
     def _signal(self, id: str, pid: int, signal: int) -> bool:
-        pidfd = open_pidfd(pid, lambda: _belongs(pid, id))
+        pidfd = open_pidfd(pid, lambda: belongs(pid, id))
         if pidfd is None:
             return False
         point("before a signal")
@@ -194,7 +195,7 @@ class Runtime:
 
     def alive(self, id: str) -> bool:
         """Whether the container's first process exists, created or running or paused."""
-        return _belongs(self.pid(id), id)
+        return belongs(self.pid(id), id)
 
     def cgroup(self, id: str) -> str:
         """The control group of a container, from its configuration."""
@@ -278,7 +279,7 @@ class Runtime:
         def ended() -> None:
             on_exit(self._exit_code(id), self.oom_killed(id))
 
-        pidfd = open_pidfd(monitor_pid, lambda: _is_monitor(monitor_pid, id)) if monitor_pid > 0 else None
+        pidfd = open_pidfd(monitor_pid, lambda: is_monitor(monitor_pid, id)) if monitor_pid > 0 else None
         if pidfd is None:
             threading.Thread(target=ended, name="exit", daemon=True).start()
         else:
@@ -294,7 +295,7 @@ class Runtime:
 
     def _end(self, id: str) -> None:
         pid = self.pid(id)
-        pidfd = open_pidfd(pid, lambda: _belongs(pid, id))
+        pidfd = open_pidfd(pid, lambda: belongs(pid, id))
         if pidfd is None:
             return
         try:
@@ -392,16 +393,3 @@ class Runtime:
 def _is_unknown(text: str) -> bool:
     lower = text.lower()
     return "does not exist" in lower or "no such file or directory" in lower
-
-
-def _belongs(pid: int, container_id: str) -> bool:
-    """Whether the process is one of the container's, and more than a zombie that nobody has reaped yet."""
-    # Every container has a control group with its id in the path, seen from whatever cgroup namespace.
-    if pid <= 0 or container_id not in cgroups.read(Path(f"/proc/{pid}/cgroup")):
-        return False
-    state = cgroups.read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-    return bool(state) and state[0] not in ("Z", "X")
-
-
-def _is_monitor(pid: int, container_id: str) -> bool:
-    return container_id in cgroups.read(Path(f"/proc/{pid}/cmdline"))
