@@ -214,8 +214,7 @@ def _decoder(kind: Any) -> Decoder:
     if origin in (tuple, list, set, frozenset):
         return _sequence_decoder(origin, arguments)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        item = _decoder(arguments[1])
-        return lambda body: {key: item(value) for key, value in body.items()}
+        return _mapping_decoder(_decoder(arguments[1]))
     return _scalar_decoder(kind) if kind in (str, int, bool, float) else _as_it_is
 
 
@@ -247,6 +246,15 @@ def _literal_decoder(allowed: tuple[Any, ...]) -> Decoder:
         return body
 
     return literal
+
+
+def _mapping_decoder(item: Decoder) -> Decoder:
+    def mapping(body: Any) -> Any:
+        if not isinstance(body, dict):
+            raise ValueError(f"{body!r} is no object")
+        return {key: item(value) for key, value in cast(Json, body).items()}
+
+    return mapping
 
 
 def _union_decoder(arguments: tuple[Any, ...]) -> Decoder:

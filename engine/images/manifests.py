@@ -110,7 +110,7 @@ def entries(document: Json) -> list[Json]:
 
 def best(found: Sequence[Json], platform: Platform) -> Json:
     """The descriptor among `found` that suits `platform` best. NotFound when none does."""
-    suitable = [(rank, item) for item in found if (rank := _rank(item.get("platform") or {}, platform)) is not None]
+    suitable = [(rank, item) for item in found if (rank := _rank(_platform(item), platform)) is not None]
     if not suitable:
         raise NotFound(f"no matching manifest for {platform} in the manifest list entries")
     return min(suitable, key=lambda pair: pair[0])[1]
@@ -140,6 +140,12 @@ def blob(descriptor: object) -> Blob:
     return Blob(digest=check_digest(digest), size=size, media_type=str(fields.get("mediaType", "")))
 
 
+def _platform(descriptor: Json) -> Json:
+    """What the descriptor says of its platform: nothing, where that is no object."""
+    stated = descriptor.get("platform")
+    return cast(Json, stated) if isinstance(stated, dict) else {}
+
+
 def _rank(offered: Json, wanted: Platform) -> int | None:
     """How far `offered` is from what is wanted: 0 is exact, None is unusable."""
     if offered.get("os") != wanted.os or offered.get("architecture") != wanted.architecture:
@@ -152,4 +158,4 @@ def _level(fields: Json, architecture: str) -> int:
     """Variants are upward compatible: a v7 machine runs v6 code. Without a variant the usual one is meant."""
     digits = str(fields.get("variant") or "").removeprefix("v")
     usual = {"arm": 7, "arm64": 8}.get(architecture, 1)
-    return int(digits) if digits.isdecimal() else usual
+    return int(digits) if digits.isdecimal() and len(digits) < 3 else usual

@@ -130,11 +130,20 @@ def _check_types(config: Json) -> None:
         (fields, "WorkingDir", str, str),
         (config, "created", str, str),
         (config, "os", str, str),
+        (config, "comment", str, str),
+        *((step, name, str, str) for step in _steps(config) for name in ("created", "created_by", "comment")),
     ):
         value: object = holder.get(name)
         items = cast(Iterable[object], value) if isinstance(value, kind) else [object()]
         if value is not None and not all(isinstance(item, inner) for item in items):
             raise InvalidArgument(f"image configuration: {name} has the wrong type")
+
+
+def _steps(config: Json) -> list[Json]:
+    """The steps of its history, where that is what it should be."""
+    history: object = config.get("history")
+    found = cast(list[object], history) if isinstance(history, list) else []
+    return [cast(Json, step) for step in found if isinstance(step, dict)]
 
 
 def chain_ids(layers: Sequence[str]) -> list[str]:

@@ -71,7 +71,7 @@ def main() -> int:
     asked = parser.parse_args()
     if unknown := [part for part in asked.parts if part not in PARTS]:
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    options = Options(seed=asked.seed, brief=asked.brief, backends=tuple(asked.backend or Options.backends))
+    options = Options(seed=asked.seed, brief=asked.brief, backends=tuple(asked.backend or Options().backends))
     tallies: list[Tally] = []
     for name in asked.parts or PARTS:
         tallies.append(run_part(name, options))

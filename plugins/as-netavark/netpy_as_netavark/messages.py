@@ -19,6 +19,7 @@ MTU = "com.docker.network.driver.mtu"
 BRIDGE = "com.docker.network.bridge.name"
 IFNAME = "com.docker.network.endpoint.ifname"
 RESOLVER = "127.0.0.11"
+_LAST_PORT = 65535
 _PROTOCOLS = ("tcp", "udp", "sctp")
 
 
@@ -138,11 +139,13 @@ def _ports(mappings: Sequence[object]) -> list[PortBinding]:
     found: list[PortBinding] = []
     for document in mappings:
         mapping = _object(document, "port_mappings")
-        inside, outside = _number(mapping, "container_port"), _number(mapping, "host_port")
+        inside, outside, count = (_number(mapping, field) for field in ("container_port", "host_port", "range"))
+        if inside < 1 or outside < 0 or max(inside, outside) + max(1, count) - 1 > _LAST_PORT:
+            raise InvalidArgument(f"port_mappings: no ports: {_short(mapping)}")
         for protocol in (_text(mapping, "protocol") or "tcp").lower().split(","):
             if protocol not in _PROTOCOLS:
                 raise InvalidArgument(f"port_mappings: unknown protocol {protocol!r}")
-            for step in range(max(1, _number(mapping, "range"))):
+            for step in range(max(1, count)):
                 found.append(
                     PortBinding(
                         protocol=protocol,

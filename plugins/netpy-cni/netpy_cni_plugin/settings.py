@@ -78,7 +78,7 @@ def _subnets(conf: Json) -> tuple[SubnetSpec, ...]:
     by_family: dict[int, dict[str, str]] = {}
     for key, field in (("subnet", "subnet"), ("gateway", "gateway"), ("ipRange", "ip_range")):
         stated = place.get(key) or []
-        for text in [stated] if isinstance(stated, str) else stated:
+        for text in stated if isinstance(stated, list) else [stated]:
             if not isinstance(text, str):
                 raise CniError(INVALID, f"{key} must be text or a list of it, not {stated!r}")
             found = by_family.setdefault(6 if ":" in text else 4, {})

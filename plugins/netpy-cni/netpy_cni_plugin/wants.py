@@ -23,9 +23,7 @@ ANY = {"": ("0.0.0.0", "::"), "0.0.0.0": ("0.0.0.0",), "::": ("::",)}
 
 def told(conf: Json) -> Json:
     """The runtime's part of the configuration. CniError for what cannot be done."""
-    asked = conf.get("runtimeConfig") or {}
-    if not isinstance(asked, dict):
-        raise CniError(INVALID, "runtimeConfig is no object")
+    asked = _typed(conf, "runtimeConfig", dict)
     beyond = [name for name in asked if name not in HANDLED and name not in IGNORED and asked[name]]  # pyright: ignore
     if beyond:
         help = "netpy-cni shapes no traffic: chain the plugin bandwidth" if "bandwidth" in beyond else ""
@@ -42,7 +40,9 @@ def is_plain(conf: Json) -> bool:
 def ports(conf: Json, families: Mapping[int, bool]) -> list[tuple[str, int, str, int]]:
     """(protocol, host port, host address, container port) for each address of the families that the endpoint has."""
     found: list[tuple[str, int, str, int]] = []
-    for mapping in told(conf).get("portMappings") or []:
+    for mapping in _typed(told(conf), "portMappings", list):
+        if not isinstance(mapping, dict) or not isinstance(mapping.get("hostIP") or "", str):
+            raise CniError(INVALID, f"invalid port mapping {mapping}")
         host, protocol = mapping.get("hostIP") or "", str(mapping.get("protocol") or "tcp").lower()
         outer, inner = mapping.get("hostPort"), mapping.get("containerPort")
         if not outer:
@@ -58,7 +58,7 @@ def ports(conf: Json, families: Mapping[int, bool]) -> list[tuple[str, int, str,
 
 def dns(conf: Json) -> Json:
     """The result's `dns`: the runtime's, else the configuration's."""
-    asked = told(conf).get("dns") or {}
+    asked = _typed(told(conf), "dns", dict)
     if asked:
         renamed = {
             "nameservers": asked.get("servers"),
@@ -66,14 +66,22 @@ def dns(conf: Json) -> Json:
             "options": asked.get("options"),
         }
         return {key: value for key, value in renamed.items() if value}
-    return conf.get("dns") or {}
+    return _typed(conf, "dns", dict)
 
 
 def address_and_mac(conf: Json, arguments: str) -> tuple[list[str], str]:
     """The addresses (bare) and the MAC that are asked for."""
-    asked, args = told(conf), (conf.get("args") or {}).get("cni") or {}
+    asked, args = told(conf), _typed(_typed(conf, "args", dict), "cni", dict)
     pairs = (each.partition("=") for each in arguments.split(";") if each)
     old = {key: value for key, _, value in pairs}
-    ips = asked.get("ips") or args.get("ips") or [each for each in (old.get("IP"),) if each]
+    ips = _typed(asked, "ips", list) or _typed(args, "ips", list) or [each for each in (old.get("IP"),) if each]
     mac = asked.get("mac") or args.get("mac") or old.get("MAC") or ""
     return [str(each).partition("/")[0] for each in ips], str(mac).lower()
+
+
+def _typed(holder: Json, name: str, kind: type) -> Any:
+    """What the field holds, or an empty one of its kind."""
+    value = holder.get(name) or kind()
+    if not isinstance(value, kind):
+        raise CniError(INVALID, f"{name} is no {'object' if kind is dict else 'list'}: {value!r}")
+    return value
