@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of one target: `python -m scripts.tortures.fuzz TARGET [libFuzzer options]`.
 
-Starts from tests/corpora/TARGET; `scripts/torture inputs` gives the limits. The last line that libFuzzer prints says how
-many inputs were tried; one that breaks the target is written where `-artifact_prefix` says, and ends the run.
+Starts from tests/corpora/TARGET; `scripts/torture inputs` gives the limits. The last line that libFuzzer prints says
+how many inputs were tried; one that breaks the target is written where `-artifact_prefix` says, and ends the run.
 """
 
 from __future__ import annotations
