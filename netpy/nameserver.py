@@ -32,7 +32,7 @@ from typing import TypeVar
 from netpy.dns import Record, View, control, process
 from netpy.dns.control import Message
 from netpy.dns.files import EMBEDDED
-from netpy.dns.forwarder import Dial
+from netpy.dns.forwarder import Dial, Places
 from netpy.dns.hostfile import HostFile
 from netpy.dns.loop import Loop
 from netpy.dns.process import Link
@@ -49,6 +49,7 @@ _RESTLESS = 1.0  # seconds that a process must have lived for its successor to b
 _ATTEMPTS = 16  # to find a port that is free for UDP and TCP alike
 _IP_FREEBIND = 15
 _DNS_PORT = 53
+_IN_FLIGHT = 16384  # forwarded queries: half of the ports that Linux gives to those who ask for any
 _log = logging.getLogger(__name__)
 
 
@@ -292,9 +293,12 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     files = _allow_many_files()
     loop, resolver = Loop(), Resolver(ttl=ttl)
-    server = Server(
-        loop, resolver, World(dial=_dialler(files * 3 // 4), host_servers=HostFile(host_resolv_conf).servers)
+    world = World(
+        dial=_dialler(files * 3 // 4),
+        host_servers=HostFile(host_resolv_conf).servers,
+        places=Places(min(_IN_FLIGHT, files // 4)),
     )
+    server = Server(loop, resolver, world)
     with _control_socket(process.socket_path(root)) as listening:
         service = Service(loop, resolver, server, process.settings(host_resolv_conf, ttl))
         service.listen(listening)

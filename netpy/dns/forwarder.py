@@ -2,7 +2,7 @@
 
 Each query has sockets of its own, connected, so that the kernel picks a fresh port for each and drops datagrams from
 strangers; together with the random id that is what a forger would have to guess. Sockets are made by the `Dial` that
-the composition root gives: it alone knows how to enter a sandbox's namespace. I/O: sockets, through the `Loop`.
+the composition root gives: it alone knows how to enter a sandbox's namespace. I/O: sockets, through the `Lane`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from netpy.dns import wire
-from netpy.dns.loop import READ, WRITE, Loop, Timer
+from netpy.dns.loop import READ, WRITE, Lane, Timer
 from netpy.dns.resolver import Forward
 from netpy.dns.upstream import Ask, Done, Exchange, Transport
 
@@ -23,6 +23,28 @@ Dial = Callable[[str, Transport, str], socket.socket]
 Deliver = Callable[[bytes], None]
 
 PER_SANDBOX = 1024  # queries in flight at once, as Docker allows; beyond that: REFUSED, at once
+_SHARE = 4
+
+
+class Places:
+    """How many queries may be in flight for all sandboxes together, as each takes descriptors and ports of the host.
+
+    A sandbox may have as many as a quarter of the places that are free at the moment. So a single one that floods us
+    gets a fifth of all, ten of them a fourteenth each, and there are always some left for one that has none yet.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+
+    def take(self, had: int) -> bool:
+        """A place for a sandbox that has `had` already; False where it may have no more."""
+        if had >= min(PER_SANDBOX, self._free // _SHARE):
+            return False
+        self._free -= 1
+        return True
+
+    def give_back(self, count: int = 1) -> None:
+        self._free += count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,29 +58,30 @@ class Route:
 class Forwarder:
     """The forwarded queries of one sandbox."""
 
-    def __init__(self, loop: Loop, dial: Dial, limit: int = PER_SANDBOX) -> None:
-        self._loop = loop
+    def __init__(self, lane: Lane, dial: Dial, places: Places) -> None:
+        self._lane = lane
         self._dial = dial
-        self._limit = limit
+        self._places = places
         self._flights: set[_Flight] = set()
 
     def ask(self, forward: Forward, route: Route, deliver: Deliver) -> None:
         """Ask the servers of `route`; `deliver` gets the reply for the asker, once, unless `close` comes first."""
-        if len(self._flights) >= self._limit:
-            deliver(wire.reply(forward.query, rcode=wire.REFUSED))
-            return
         if not route.servers:
             deliver(wire.reply(forward.query, rcode=wire.SERVFAIL))
+            return
+        if not self._places.take(len(self._flights)):
+            deliver(wire.reply(forward.query, rcode=wire.REFUSED))
             return
 
         def landed(flight: _Flight, answer: bytes | None) -> None:
             self._flights.discard(flight)
+            self._places.give_back()
             if answer is None:
                 deliver(wire.reply(forward.query, rcode=wire.SERVFAIL))
             else:
                 deliver(wire.relayed(forward.query, answer, forward.limit))
 
-        flight = _Flight(self._loop, self._dial, forward, route, landed)
+        flight = _Flight(self._lane, self._dial, forward, route, landed)
         self._flights.add(flight)
         flight.proceed()
 
@@ -66,6 +89,7 @@ class Forwarder:
         """Forget all that is in flight; nobody is told."""
         for flight in self._flights:
             flight.close()
+        self._places.give_back(len(self._flights))
         self._flights.clear()
 
 
@@ -73,9 +97,10 @@ class _Flight:
     """One exchange with its sockets and its timer."""
 
     def __init__(
-        self, loop: Loop, dial: Dial, forward: Forward, route: Route, landed: Callable[[_Flight, bytes | None], None]
+        self, lane: Lane, dial: Dial, forward: Forward, route: Route, landed: Callable[[_Flight, bytes | None], None]
     ) -> None:
-        self._loop = loop
+        self._lane = lane
+        self._loop = lane.loop
         self._dial = dial
         self._route = route
         self._landed = landed
@@ -88,7 +113,7 @@ class _Flight:
             question=forward.query.question,
             servers=len(route.servers),
             upgrade=forward.limit > wire.PLAIN_LIMIT,
-            now=loop.now(),
+            now=self._loop.now(),
         )
 
     def proceed(self) -> None:
@@ -99,7 +124,7 @@ class _Flight:
         if self._timer is not None:
             self._timer.cancel()
         for link in self._links.values():
-            self._loop.close(link.socket)
+            self._lane.close(link.socket)
         self._links.clear()
 
     def _act(self, actions: Sequence[Ask | Done]) -> None:
@@ -131,20 +156,20 @@ class _Flight:
         connected = self._dial(self._route.netns, ask.transport, self._route.servers[ask.server])
         link = _Datagrams(connected) if ask.transport == "udp" else _Stream(connected)
         self._links[ask.server, ask.transport] = link
-        self._loop.watch(connected, link.events, lambda _: self._ready(ask, link))
+        self._lane.watch(connected, link.events, lambda _: self._ready(ask, link))
         return link
 
     def _ready(self, ask: Ask, link: _Link) -> None:
         try:
             answer = link.receive()
         except OSError:
-            self._loop.close(link.socket)
+            self._lane.close(link.socket)
             self._links.pop((ask.server, ask.transport), None)
             self._act(self._exchange.failed(ask.server, ask.transport, self._loop.now()))
             return
         if answer is None:
             if not self._exchange.done:
-                self._loop.watch(link.socket, link.events, lambda _: self._ready(ask, link))
+                self._lane.watch(link.socket, link.events, lambda _: self._ready(ask, link))
         else:
             self._act(self._exchange.heard(ask.server, ask.transport, answer, self._loop.now()))
 

@@ -1,8 +1,9 @@
 """The sandboxes' side of the process: datagrams and connections in, answers out.
 
-A `Server` has one `Listener` per sandbox: the two sockets that were made inside its namespace, its `Asker` and its
-forwarded queries. A wake-up drains up to `_DRAIN` datagrams, because asking the selector costs as much as two answers.
-TCP connections carry any number of queries, answered as the answers come (RFC 7766), and are closed when idle.
+A `Server` has one `Listener` per sandbox: the two sockets that were made inside its namespace, its `Asker`, its `Lane`
+and its forwarded queries. What the asker's cache knows is answered a batch at a time, at once. Everything else, which
+costs ten or a hundred times as much, waits in the sandbox's lane, so that whoever floods us with riddles, names to be
+forwarded or connections has the sandbox's share of our time and no more; what does not fit into its queue is dropped.
 
 What to answer is decided by `resolver`; this module only moves octets. I/O: the sandboxes' sockets, by the `Loop`.
 """
@@ -14,16 +15,16 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from netpy.dns.connection import Connection
+from netpy.dns.datagrams import Batch, Peer
 from netpy.dns.files import EMBEDDED
-from netpy.dns.forwarder import Dial, Forwarder, Route
-from netpy.dns.loop import READ, WRITE, Loop
-from netpy.dns.resolver import LONGEST_QUERY, Asker, Forward, Resolver
+from netpy.dns.forwarder import Dial, Forwarder, Places, Route
+from netpy.dns.loop import READ, Lane, Loop
+from netpy.dns.resolver import Asker, Forward, Resolver
 
-_DRAIN = 32  # datagrams per wake-up: after so many, others get their turn
+_WAITING = 256  # datagrams that wait for a turn, per sandbox; about as many as the kernel keeps for a socket
 _CONNECTIONS = 64  # per sandbox
-_IDLE = 10.0  # seconds without a query before a connection is closed
 _EXHAUSTED = 0.1  # seconds without new connections after descriptors ran out
-_BACKLOG = 65536  # octets that an asker may leave unread before no more of its queries are read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +38,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What the composition root lends the server: how to reach others, and whom the host asks."""
+    """What the composition root lends the server: how to reach others, whom the host asks, and how often at once."""
 
     dial: Dial
     host_servers: Callable[[], tuple[str, ...]]
+    places: Places
 
 
 class Server:
@@ -50,6 +52,7 @@ class Server:
         self._loop = loop
         self._resolver = resolver
         self._world = world
+        self._batch = Batch()
         self._listeners: dict[str, Listener] = {}
 
     @property
@@ -65,9 +68,9 @@ class Server:
     def open(self, sandbox_id: str, place: Place, datagrams: socket.socket, stream: socket.socket) -> None:
         """Serve the sandbox on these two bound sockets, which become the server's; earlier ones are closed."""
         self.close(sandbox_id)
-        listener = Listener(self._loop, self._world, self._resolver.asker(sandbox_id), place)
+        listener = Listener(Lane(self._loop), self._world, self._resolver.asker(sandbox_id), place)
         self._listeners[sandbox_id] = listener
-        listener.listen(datagrams, stream)
+        listener.listen(datagrams, stream, self._batch)
 
     def close(self, sandbox_id: str) -> None:
         """Stop serving the sandbox, and let go of its namespace."""
@@ -83,28 +86,36 @@ class Server:
 class Listener:
     """One sandbox's sockets."""
 
-    def __init__(self, loop: Loop, world: World, asker: Asker, place: Place) -> None:
+    def __init__(self, lane: Lane, world: World, asker: Asker, place: Place) -> None:
         self.place = place
-        self._loop = loop
+        self._lane = lane
         self._world = world
         self._asker = asker
-        self._forwarder = Forwarder(loop, world.dial)
+        self._forwarder = Forwarder(lane, world.dial, world.places)
         self._sockets: list[socket.socket] = []
         self._connections: set[Connection] = set()
 
-    def listen(self, datagrams: socket.socket, stream: socket.socket) -> None:
+    def listen(self, datagrams: socket.socket, stream: socket.socket, batch: Batch) -> None:
+        """Serve these two from now on; `batch` is everybody's."""
         self._sockets = [datagrams, stream]
         for opened in self._sockets:
             opened.setblocking(False)
-        self._loop.watch(datagrams, READ, lambda _: self._drain(datagrams))
+
+        def drain(_: int) -> None:
+            for packet, peer in batch.exchange(datagrams, self._asker.quick):
+                if self._lane.waiting < _WAITING:
+                    self._lane.soon(_Late(self, datagrams, packet, peer))
+
+        self._lane.loop.watch(datagrams, READ, drain)
         self._accept_again(stream)
 
     def close(self) -> None:
         self._forwarder.close()
         for opened in self._sockets:
-            self._loop.close(opened)
+            self._lane.loop.close(opened)
         for connection in tuple(self._connections):
             connection.close()
+        self._lane.end()
 
     def answer(self, packet: bytes, *, stream: bool, deliver: Callable[[bytes], None]) -> bool:
         """Whether an answer to `packet` was delivered or will be; False where there will be none."""
@@ -123,128 +134,40 @@ class Listener:
         # Seen from the sandbox 127.0.0.11 is ourselves: asking there would go round and round.
         return Route(netns=self.place.netns, servers=tuple(s for s in forward.servers if s != EMBEDDED))
 
-    def _drain(self, datagrams: socket.socket) -> None:
-        answer, receive, send = self._asker.answer, datagrams.recvfrom, datagrams.sendto
-        for _ in range(_DRAIN):
-            try:
-                packet, peer = receive(LONGEST_QUERY + 1)
-            except OSError:
-                return  # drained
-            outcome = answer(packet)
-            if isinstance(outcome, bytes):
-                with contextlib.suppress(OSError):  # a full buffer or a vanished asker: it will ask again
-                    send(outcome, peer)
-            elif outcome is not None:
-                self._forwarder.ask(outcome, self._route(outcome), _sender(datagrams, peer))
-
     def _accept(self, stream: socket.socket) -> None:
         try:
             accepted, _ = stream.accept()
         except (BlockingIOError, ConnectionError):
             return  # it gave up
         except OSError:  # we have no descriptors left: wait for some rather than being woken again and again
-            self._loop.forget(stream)
-            self._loop.at(self._loop.now() + _EXHAUSTED, lambda: self._accept_again(stream))
+            loop = self._lane.loop
+            loop.forget(stream)
+            loop.at(loop.now() + _EXHAUSTED, lambda: self._accept_again(stream))
             return
         if len(self._connections) >= _CONNECTIONS:
             accepted.close()
             return
-        self._connections.add(Connection(self._loop, accepted, self.answer, self._connections.discard))
+        self._connections.add(Connection(self._lane, accepted, self.answer, self._connections.discard))
 
     def _accept_again(self, stream: socket.socket) -> None:
         if stream.fileno() >= 0:
-            self._loop.watch(stream, READ, lambda _: self._accept(stream))
+            self._lane.loop.watch(stream, READ, lambda _: self._accept(stream))
 
 
-def _sender(datagrams: socket.socket, peer: object) -> Callable[[bytes], None]:
-    def send(answer: bytes) -> None:
-        with contextlib.suppress(OSError):  # as above; or the sandbox is no longer served
-            datagrams.sendto(answer, peer)  # pyright: ignore[reportArgumentType]
+class _Late:
+    """A datagram that takes more than a look into the cache, to be answered when it is its sandbox's turn."""
 
-    return send
+    __slots__ = ("_datagrams", "_listener", "_packet", "_peer")
 
+    def __init__(self, listener: Listener, datagrams: socket.socket, packet: bytes, peer: Peer) -> None:
+        self._listener = listener
+        self._datagrams = datagrams
+        self._packet = packet
+        self._peer = peer
 
-class Connection:
-    """One asker's TCP connection: messages with two octets of length before each."""
+    def __call__(self) -> None:
+        self._listener.answer(self._packet, stream=False, deliver=self._send)
 
-    def __init__(
-        self, loop: Loop, accepted: socket.socket, answer: Callable[..., bool], closed: Callable[[Connection], None]
-    ) -> None:
-        self._loop = loop
-        self._socket = accepted
-        self._answer = answer
-        self._closed = closed
-        self._incoming = bytearray()
-        self._outgoing = bytearray()
-        self._pending = 0  # queries whose answers are still to come
-        self._finished = False  # the asker has sent its last; it may still be listening
-        self._heard = loop.now()
-        self._idle = loop.at(self._heard + _IDLE, self._check_idle)
-        accepted.setblocking(False)
-        loop.watch(accepted, READ, self._ready)
-
-    def close(self) -> None:
-        self._idle.cancel()
-        self._loop.close(self._socket)
-        self._pending = 0
-        self._closed(self)
-
-    def _ready(self, events: int) -> None:
-        try:
-            if events & WRITE and self._outgoing:
-                del self._outgoing[: self._socket.send(self._outgoing)]
-            if events & READ:
-                self._receive()
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.close()
-            return
-        self._work()
-
-    def _receive(self) -> None:
-        chunk = self._socket.recv(65536)
-        self._incoming += chunk
-        self._finished = not chunk
-
-    def _work(self) -> None:
-        """Answer the complete messages, as long as the asker takes the answers; then wait for what is useful."""
-        while len(self._outgoing) < _BACKLOG and len(self._incoming) >= 2:
-            end = 2 + int.from_bytes(self._incoming[:2], "big")
-            if len(self._incoming) < end:
-                break
-            message = bytes(self._incoming[2:end])
-            del self._incoming[:end]
-            self._heard = self._loop.now()
-            self._pending += 1
-            if not self._answer(message, stream=True, deliver=self._deliver):
-                self._pending -= 1
-        self._settle()
-
-    def _deliver(self, answer: bytes) -> None:
-        if self._socket.fileno() < 0:
-            return
-        self._pending -= 1
-        self._outgoing += len(answer).to_bytes(2, "big") + answer
-        self._settle()
-
-    def _settle(self) -> None:
-        if self._socket.fileno() < 0:
-            return
-        if self._finished and not self._pending and not self._outgoing:
-            self.close()
-            return
-        events = WRITE if self._outgoing else 0
-        if not self._finished and len(self._outgoing) < _BACKLOG:
-            events |= READ
-        if events:
-            self._loop.watch(self._socket, events, self._ready)
-        else:
-            self._loop.forget(self._socket)  # nothing to do before a forwarded answer comes
-
-    def _check_idle(self) -> None:
-        due = self._heard + _IDLE
-        if due <= self._loop.now():
-            self.close()
-        else:
-            self._idle = self._loop.at(due, self._check_idle)
+    def _send(self, answer: bytes) -> None:
+        with contextlib.suppress(OSError):  # a full buffer, a vanished asker, or the sandbox is no longer served
+            self._datagrams.sendto(answer, self._peer)

@@ -4,7 +4,8 @@ Docker asks its servers one after the other and gives each four seconds; a dead 
 Here the next server is asked after `HEDGE` seconds of silence, or at once when one refuses; the first good answer wins.
 A server that stays silent is asked again in the next round, as datagrams get lost. An answer that was cut short is
 fetched again over TCP where the asker can take more. An answer counts only if id and question are those that we sent
-(and the socket, being connected, takes it from nobody but the server).
+(and the socket, being connected, takes it from nobody but the server). After `LIES` datagrams that do not, somebody is
+guessing: that server is asked over TCP, where guessing does not help, and its datagrams count no more.
 
 Pure: the clock comes in as seconds on any monotonic scale, sockets belong to `forwarder`. Every event returns what
 to do next; after `Done` an exchange ignores all further events.
@@ -21,6 +22,7 @@ HEDGE = 0.3  # seconds before the next server is asked as well
 ROUND = 1.5  # seconds before the silent ones are asked again
 DEADLINE = 4.5  # seconds for all of it: just before the stub resolvers' usual 5
 MAX_SERVERS = 3  # as the C library's MAXNS
+LIES = 16  # of 65,536 ids
 
 Transport = Literal["udp", "tcp"]
 
@@ -55,6 +57,7 @@ class Exchange:
         self._queue = list(self._open)  # to be asked in this round
         self._round = 0
         self._streams: set[int] = set()  # being asked over TCP
+        self._lies = 0
         self._fallback: bytes | None = None  # a poor answer, better than none
         self._next = now
         self.done = False
@@ -77,7 +80,7 @@ class Exchange:
 
     def heard(self, server: int, transport: Transport, answer: bytes, now: float) -> list[Action]:
         """A message came in from `server`."""
-        if self.done:
+        if self.done or (transport == "udp" and self._lies >= LIES):
             return []
         match wire.verdict(answer, self._id, self._question):
             case "good":
@@ -89,7 +92,7 @@ class Exchange:
                     self._fallback = answer
                 return self._lost(server, now)
             case "foreign":
-                return [] if transport == "udp" else self._lost(server, now)
+                return self._doubted() if transport == "udp" else self._lost(server, now)
 
     def failed(self, server: int, transport: Transport, now: float) -> list[Action]:
         """The socket to `server` reported an error: nothing will come from it."""
@@ -105,6 +108,16 @@ class Exchange:
             return []
         self._streams.add(server)
         return [Ask(server=server, transport="tcp")]
+
+    def _doubted(self) -> list[Action]:
+        """One more datagram that is no answer to us. When it is one too many, all who were asked are asked by TCP."""
+        self._lies += 1
+        if self._lies < LIES:
+            return []
+        asked = [server for server in self._open if server not in self._streams]
+        self._streams.update(asked)
+        self._queue = []
+        return [Ask(server=server, transport="tcp") for server in asked]
 
     def _lost(self, server: int, now: float) -> list[Action]:
         """That server is out. Ask the next at once; without any left, that was it."""

@@ -301,6 +301,20 @@ def test_the_caches_are_bounded() -> None:
     for n in range(4200):
         many.answer(ask(f"x{n}"))
     assert 0 < len(many._cache) <= 4096  # pyright: ignore[reportPrivateUsage]
+    for payload in range(512, 3000):  # what an asker makes up makes no more replies to keep than there is room for
+        many.answer(ask("x4199", edns=payload))
+    assert 0 < len(many._ready) <= 1024  # pyright: ignore[reportPrivateUsage]
+
+
+def test_what_lies_ready_is_what_was_worked_out() -> None:
+    for packet in (ask("web0"), ask("web0", edns=1232), ask("web1", "AAAA"), ask("2.0.0.10.in-addr.arpa", "PTR")):
+        asking = asker()
+        assert asking.quick(packet) is None
+        first = asking.answer(packet)
+        assert first == asking.quick(packet) == asking.quick(packet)  # from records, then as it lies ready
+        other = asking.quick(b"\xab\xcd" + packet[2:])
+        assert isinstance(first, bytes)
+        assert other == b"\xab\xcd" + first[2:]
 
 
 def assert_readable(message: bytes) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from netpy.dns import Record, View, control, service
 from netpy.dns.control import Channel, Message
+from netpy.dns.forwarder import Places
 from netpy.dns.loop import Loop
 from netpy.dns.resolver import Resolver
 from netpy.dns.server import Server, World
@@ -35,7 +36,7 @@ class Running:
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listening.bind(str(path))
         self._listening.listen()
-        server = Server(self.loop, self.resolver, World(dial=no_dial, host_servers=tuple))
+        server = Server(self.loop, self.resolver, World(dial=no_dial, host_servers=tuple, places=Places(8)))
         self._service = Service(self.loop, self.resolver, server, {"ttl": 5})
         self._service.listen(self._listening)
         self.thread = threading.Thread(target=self.loop.run, daemon=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netpy.dns.upstream import DEADLINE, HEDGE, ROUND, Ask, Done, Exchange
+from netpy.dns.upstream import DEADLINE, HEDGE, LIES, ROUND, Ask, Done, Exchange
 
 ID = b"\xab\xcd"
 QUESTION = b"\7example\3org\0\0\1\0\1"
@@ -113,6 +113,17 @@ def test_what_is_not_an_answer_to_us_is_ignored() -> None:
     for lie in lies:
         assert play.heard(0, "udp", lie, 100.01) == []
     assert play.heard(0, "udp", message(question=QUESTION.upper()), 100.02) != []  # case is no difference
+
+
+def test_who_guesses_has_only_so_many_tries() -> None:
+    play = exchange(2)
+    play.expired(100.0)
+    said = [play.heard(0, "udp", message(id=bytes((1, n))), 100.01) for n in range(LIES)]
+    assert said == [[]] * (LIES - 1) + [[Ask(server=0, transport="tcp"), Ask(server=1, transport="tcp")]]
+    assert play.heard(0, "udp", message(), 100.02) == []  # whoever guessed right now guessed too late
+    assert play.failed(0, "udp", 100.03) == []
+    assert play.expired(play.due) == []
+    assert play.heard(1, "tcp", message(), 100.04) == [Done(answer=message())]
 
 
 def test_an_answer_cut_short_is_fetched_over_tcp() -> None:

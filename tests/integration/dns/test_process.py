@@ -169,7 +169,7 @@ def test_a_process_that_hangs_is_replaced(world: World, names: Nameserver, monke
     port = opened(names, world)
     before = names.pid
     names.disconnect()
-    monkeypatch.setattr("netpy.dns.process._PATIENCE", 0.5)
+    monkeypatch.setattr("netpy.dns.process._PATIENCE", 2.0)
     names.served()  # connects again, with the shorter patience
     os.kill(before, signal.SIGSTOP)
     assert names.served() == {"s": port}
