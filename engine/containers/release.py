@@ -31,17 +31,13 @@ def with_phase(container: Container, phase: str) -> dict[str, str]:
 def release(parts: Parts, container: Container) -> list[str]:
     """Give back all of it. What could not be given back is logged, and returned as text."""
     identity, paths = container.id, parts.paths
-    # The namespace first: its links go with it, and nobody waits 20 ms for each of them; unless others take them out.
-    networks = [
-        ("letting go of its network namespace", lambda: parts.kernel.delete_netns(str(paths.netns(identity)))),
-        ("detaching its networks", lambda: parts.controller.detach(identity)),
-    ]
-    if parts.controller.needs_namespace(identity):
-        networks.reverse()
     return each(
         f"container {identity[:12]}",
         ("deleting it in the runtime", lambda: _delete(parts, container)),
-        *networks,
+        (
+            "letting go of its network namespace",
+            lambda: parts.controller.release(identity, str(paths.netns(identity))),
+        ),
         ("unmounting its file system", lambda: parts.mounter.unmount(paths.rootfs(identity))),
         ("letting go of its volumes", lambda: sources.release(parts, container)),
         ("settling its log", lambda: parts.rotation.settle(identity)),

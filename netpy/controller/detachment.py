@@ -21,14 +21,20 @@ from netpy.errors import NetpyError
 from netpy.objects import Given
 
 
+def _nothing() -> None: ...
+
+
 class Detachment:
     """Detaches and renames. Thread-safe; one operation at a time per sandbox."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def detach(self, sandbox_id: str, network: str = "") -> None:
-        """Unplug the sandbox from one network, or from all. Does nothing where it is not plugged in."""
+    def detach(self, sandbox_id: str, network: str = "", first: Callable[[], object] = _nothing) -> None:
+        """Unplug the sandbox from one network, or from all. Does nothing but `first` where it is not plugged in.
+
+        `first` is done inside the gate: what it takes away is not missed by anybody who compares kernel and records.
+        """
         context, locks = self._context, self._context.locks
         with locks.holding(lock_of(sandbox_id)):
             with context.records.lock:
@@ -36,15 +42,16 @@ class Detachment:
                 id = context.records.find(network).id if network else ""
             rest = [plug for plug in before if id and plug.network.id != id]
             if len(rest) == len(before):
+                first()
                 return
             sandbox = before[0].endpoint.sandbox
-            errors = self._out(Move(sandbox=sandbox, before=before, after=with_gateways(rest)))
+            errors = self._out(Move(sandbox=sandbox, before=before, after=with_gateways(rest)), first)
         if errors:
             name = before[0].endpoint.spec.name
             distinct = list({str(error): error for error in errors}.values())  # a missing driver is missed at each step
             raise ExceptionGroup(f"detaching {name} from {network or 'its networks'}", distinct)
 
-    def _out(self, move: Move) -> list[Exception]:
+    def _out(self, move: Move, first: Callable[[], object]) -> list[Exception]:
         """Out of the kernel inside the gate, then whatever has to be given back to somebody outside."""
         context, outside = self._context, self._context.outside
         foreign = [plug for plug in move.before if outside.concerns(plug)]
@@ -54,6 +61,7 @@ class Detachment:
         gone = [plug for plug in foreign if plug in move.leaving]
         errors += outside.disconnecting([*gone, *(old for old, _ in move.shifted if old in foreign)])
         with context.locks.one_of_many():
+            _collected(errors, first)
             move = self._cleared(move, errors)
             _collected(errors, lambda: self._doomed(gone) if gone else self._dropped(move))
         for plug in gone:

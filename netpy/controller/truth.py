@@ -73,7 +73,7 @@ class Truth:
         with locks.alone_at_once() if not wait else _true(locks.alone()) as free:
             if not free:
                 return None
-            wanted = self._wanted()
+            wanted = self._staying(self._wanted())
             named = {o.name for o in wanted.state if isinstance(o, Bridge | Device | Veth)}
             touched = self._touched(wanted, inside)
             if links is not None and not named & set(links) and not touched:
@@ -99,6 +99,23 @@ class Truth:
     def _difference(self, gone: State = frozenset()) -> Plan:
         wanted = self._wanted()
         return self._context.wiring.drift(wanted.state, gone, wanted.spared)
+
+    def _staying(self, wanted: Wanted) -> Wanted:
+        """`wanted` without the pairs of sandboxes that are about to go: their namespaces went first, which is no harm.
+
+        What of such a pair is still there is spared: it goes with the records.
+        """
+        kernel = self._context.kernel
+        leaving = {
+            obj
+            for obj in wanted.state
+            if isinstance(obj, Veth) and obj.peer_netns and not kernel.has_netns(obj.peer_netns)
+        }
+        if not leaving:
+            return wanted
+        gone = {veth.peer_netns for veth in leaving}
+        state = frozenset(obj for obj in wanted.state - leaving if obj.key.netns not in gone)
+        return Wanted(state, wanted.spared | {veth.mark for veth in leaving})
 
     def _touched(self, wanted: Wanted, inside: Collection[str]) -> frozenset[str]:
         """The namespaces, of those that these pairs lead to, in which nobody but a stranger can change anything."""

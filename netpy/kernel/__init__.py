@@ -98,6 +98,10 @@ class Kernel(Protocol):
         """Unmount and remove it; succeeds when it is gone."""
         ...
 
+    def has_netns(self, path: str) -> bool:
+        """Whether there is a network namespace at `path`."""
+        ...
+
     def host_prefixes(self) -> list[str]:
         """Every prefix that the host routes or is on, both families, as CIDR text; for overlap checks."""
         ...

@@ -46,6 +46,7 @@ class LinuxKernel:
         self.release = holds.release
         self.create_netns = netns.create
         self.delete_netns = netns.delete
+        self.has_netns = netns.exists
         self.host_prefixes = survey.prefixes
         self.lacks = devices.lacks
 

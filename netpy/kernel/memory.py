@@ -112,6 +112,9 @@ class MemoryKernel:
                 self._remove(veth)
             self.objects = {key: obj for key, obj in self.objects.items() if key.netns != path}
 
+    def has_netns(self, path: str) -> bool:
+        return path in self.namespaces
+
     def host_prefixes(self) -> list[str]:
         with self._lock:
             on_link = {

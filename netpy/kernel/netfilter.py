@@ -3,7 +3,7 @@
 `auto` takes nftables where libnftables is installed and the kernel takes a table from it, except where somebody runs
 the host's firewall in the legacy tables (a Docker daemon with iptables-legacy, say): then ours belongs there too,
 where that somebody can see it. A backend that is not chosen is asked to remove what an earlier daemon of this
-instance left in it: one choice, never a mixture.
+instance left in it: one choice, never a mixture. With either, firewalld is told of our bridges (`netpy.kernel.zones`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from netpy.kernel.nft import library
 from netpy.kernel.nft.backend import Nftables
 from netpy.kernel.xt import backend as xtables
 from netpy.kernel.xt.backend import Xtables
+from netpy.kernel.zones import Zoning
 from netpy.objects import KernelObject
 
 Choice = Literal["auto", "iptables", "nftables"]
@@ -86,7 +87,7 @@ def choose(requested: Choice, instance: str) -> Backend:
                 left.clean_own()
         except NetpyError as error:
             logger.warning("cannot remove what the other firewall backend left of %s: %s", instance, error)
-    return chosen
+    return Zoning(chosen)
 
 
 def _nftables_fits() -> bool:

@@ -12,7 +12,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -108,11 +108,16 @@ class Scene:
     address: str = ""
     veth: str = ""
     streams: list[Stream] = field(default_factory=list[Stream])
+    took: float = 0.0  # seconds until the last deed was mended
 
     @property
     def instance(self) -> str:
-        """What our table and our chains are called."""
-        return self.daemon.json("info", "-f", "json").get("Name", "") or "netpy"
+        """What our table and our marks are called."""
+        return self.run("ip", "link", "show", BRIDGE).partition("alias ")[2].partition("/")[0]
+
+    def longest(self) -> float:
+        """What one of the connections waited at most for an answer, in seconds."""
+        return max(stream.longest for stream in self.streams)
 
     def run(self, *command: str, where: str = "") -> str:
         done = self.world.at(where or self.world.host, *command, check=False)
@@ -187,19 +192,8 @@ def scene(backend: str, *, flags: tuple[str, ...] = ()) -> Generator[Scene]:
         daemon.import_busybox()
         made = Scene(world, daemon, backend)
         daemon("network", "create", "-o", f"com.docker.network.bridge.name={BRIDGE}", NETWORK)
-        daemon(
-            "run",
-            "-d",
-            "--name",
-            "web",
-            "--network",
-            NETWORK,
-            "-p",
-            f"{HOST_PORT}:{INSIDE_PORT}",
-            "busybox",
-            "sleep",
-            "9999",
-        )
+        published = f"{HOST_PORT}:{INSIDE_PORT}"
+        daemon("run", "-d", "--name", "web", "--network", NETWORK, "-p", published, "busybox", "sleep", "9999")
         daemon("run", "-d", "--name", "neighbour", "--network", NETWORK, "busybox", "sleep", "9999")
         made.inside, made.neighbour = (
             daemon("inspect", "-f", "{{.NetworkSettings.SandboxKey}}", name) for name in ("web", "neighbour")
@@ -210,6 +204,3 @@ def scene(backend: str, *, flags: tuple[str, ...] = ()) -> Generator[Scene]:
             cleanup.callback(Echo(where, port).close)
         cleanup.callback(made.close_streams)
         yield made
-
-
-Wait = Callable[[], bool]

@@ -114,7 +114,7 @@ def test_a_crash_during_a_start(lab: Lab, owner: str, name: str, after: bool) ->
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize(("owner", "name"), [("runtime", "delete"), ("controller", "detach"), ("mounter", "unmount")])
+@pytest.mark.parametrize(("owner", "name"), [("runtime", "delete"), ("controller", "release"), ("mounter", "unmount")])
 def test_a_crash_during_a_removal(lab: Lab, owner: str, name: str, after: bool) -> None:
     lab.run("web")
     lab.containers.stop("web")

@@ -244,3 +244,12 @@ def test_repair_reports_only_what_it_mended():
     mended = m.controller.repair()
     assert set(mended) < set(expected)
     assert m.controller.check() == [line for line in expected if line not in mended]
+
+
+def test_what_goes_with_its_namespace_is_not_mended():
+    """A container's namespace is let go of before its records are: nobody has sabotaged anything then."""
+    m = busy_machine()
+    m.kernel.delete_netns(m.sandbox(1).netns)
+    assert m.controller.mend() == []
+    m.controller.detach(m.sandbox(1).id)
+    assert m.controller.check() == []

@@ -2,7 +2,8 @@
 
 Every event bears the netlink port of the socket that caused it. Which ports are ours the kernel says too, in
 /proc/net/netlink: those whose inode is among our own descriptors. That is looked up only when a port is new, and only
-for tables that matter: our own, and those of iptables-nft in which our passages stand. `nft monitor`.
+for tables that matter: our own, those of iptables-nft in which our passages stand, and firewalld's, which is made anew
+when it forgets in which zones our bridges are. `nft monitor`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Transactions:
     """A socket that hears of every transaction. Without nf_tables in the kernel it hears nothing."""
 
     def __init__(self, instance: str) -> None:
-        self._tables = tuple(name.encode() + b"\0" for name in (instance, "filter"))
+        self._tables = tuple(name.encode() + b"\0" for name in (instance, "filter", "firewalld"))
         self._ours: set[int] = set()
         self._socket: socket.socket | None = None
         try:

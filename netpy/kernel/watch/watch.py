@@ -53,7 +53,7 @@ class Timing:
     """
 
     settle: float = 0.2
-    pause: float = 1.0
+    pause: float = 0.7
     poll: float = 0.4
     often: int = 10
     respite: float = 15.0
