@@ -1,14 +1,10 @@
 """Full dumps: which links are ours, which prefixes the host already uses.
 
-The first is asked seldom, and this is where pyroute2 serves: it knows every attribute. Each call has a socket of its
-own, in the calling thread and closed at the end, because pyroute2 binds a socket to its thread and its look-ups by name
-(which are not used here) leave replies behind.
-
+The first is asked at every start and whenever somebody may have changed something; only what bears our mark is decoded.
 The second is asked for every network that is made, and every such network has a route of its own: so the kernel sends
 unicast routes alone, and a route that looks as it did last time is not decoded again.
 """
 
-# pyright: basic
 from __future__ import annotations
 
 import socket
@@ -17,26 +13,24 @@ from functools import lru_cache
 from ipaddress import ip_network
 
 from netpy.kernel import rtnetlink as rt
-from netpy.kernel.links import DOOMED
-from netpy.kernel.rtnetlink import Channel, Message
+from netpy.kernel.links import DOOMED, described
+from netpy.kernel.rtnetlink import Channel, Message, Reply
 
 _ROUTE = struct.Struct("=BBBBBBBBI")
 _UNICAST, _DST = 1, 1
+_LINK = 16  # bytes of a struct ifinfomsg
 
 
 def marked_links(prefix: str) -> list[tuple[str, str, str]]:
     """(name, kind, mark) of every link of this namespace whose alias begins with `prefix`. `ip -d link`."""
-    from pyroute2 import IPRoute  # 150 ms that a short-lived process (a CNI plugin) spends only when it dumps
-
-    found: list[tuple[str, str, str]] = []
-    with IPRoute() as route:
-        for link in route.get_links():
-            mark = link.get_attr("IFLA_IFALIAS") or ""
-            if mark.startswith(prefix) and link.get_attr("IFLA_GROUP") != DOOMED:
-                info = link.get_attr("IFLA_LINKINFO")
-                kind = info.get_attr("IFLA_INFO_KIND") if info else ""
-                found.append((link.get_attr("IFLA_IFNAME"), kind or "", mark))
-    return found
+    sign = prefix.encode()
+    with Channel() as channel:
+        bodies = channel.bodies(Message(rt.GETLINK, 0, bytes(_LINK)))
+    marked = (body for body in bodies if sign in body)
+    links = [described(Reply(rt.NEWLINK, body[:_LINK], rt.attributes(body[_LINK:]))) for body in marked]
+    return [
+        (each.name, each.kind, each.mark) for each in links if each.mark.startswith(prefix) and each.group != DOOMED
+    ]
 
 
 def prefixes() -> list[str]:

@@ -51,7 +51,7 @@ def write(directory: Path) -> Path:
 def _paths() -> list[str]:
     """Where our packages and those that netpy needs are found."""
     found: dict[str, None] = {}
-    for name in ("netpy_cni_plugin", "netpy", "pyroute2", "iptc"):
+    for name in ("netpy_cni_plugin", "netpy", "iptc"):
         spec = find_spec(name)
         if spec and spec.origin:
             found[str(Path(spec.origin).parent.parent)] = None
