@@ -24,11 +24,12 @@ HOST, OUTSIDE = "198.51.100.1", "198.51.100.2"
 CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x200, 0x20000, 0x40000000
 T = TypeVar("T")
 
-# /dev/shm and /run/netns are where Podman keeps locks and namespaces of the whole machine.
+# /dev/shm, /run/netns and /run/containers are where Podman keeps locks, namespaces and names of the whole machine.
 PREPARE = """
 ip link set lo up
 mount -t tmpfs shm /dev/shm
 mkdir -p /run/netns && mount -t tmpfs netns /run/netns
+mkdir -p /run/containers && mount -t tmpfs containers /run/containers
 if [ -d /sys/fs/cgroup/memory ] && [ -d /sys/fs/cgroup/unified ]; then umount /sys/fs/cgroup/unified; fi
 """
 
