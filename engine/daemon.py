@@ -9,6 +9,7 @@ daemon on the same root takes over. `kill -9` is no different, but for the reque
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import secrets
@@ -225,6 +226,9 @@ class Daemon:
         self.containers.recover()
         self.kernel.moor()
         self.watch.start()
+        # What is there now stays: no search for garbage need go through it again.
+        gc.collect()
+        gc.freeze()
 
     def serve(self) -> None:
         """Answer requests until `stop`. Socket files are made now: a client that finds one finds a ready daemon."""

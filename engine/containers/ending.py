@@ -46,7 +46,7 @@ class Endings:
     def _finish(self, entry: Entry, code: int, oom: bool) -> None:
         parts, container = self.parts, entry.container
         self.hooks.on_halted(entry)
-        release(parts, container)
+        entry.released = not release(parts, container)
         finished = parts.now()
         delay = _restart_delay(container, code, finished)
         event = "exited" if delay is None else "backed-off"

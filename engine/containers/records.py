@@ -21,10 +21,14 @@ KIND = "container"
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A container's place. `lock` is held while its state is changed, never while somebody is waited for."""
+    """A container's place. `lock` is held while its state is changed, never while somebody is waited for.
+
+    `released` is whether this daemon has given back all that its last run held, so that nobody need look again.
+    """
 
     container: Container
     lock: threading.RLock = field(default_factory=threading.RLock)
+    released: bool = False
 
     @property
     def id(self) -> str:

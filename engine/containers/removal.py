@@ -7,8 +7,10 @@ left out because another failed; if something stays behind, so does the record, 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+from engine import lifecycle
 from engine.containers.parts import Parts, announce
 from engine.containers.records import Entry
 from engine.containers.release import REMOVING, each, release, with_phase
@@ -18,10 +20,12 @@ from netpy.errors import Conflict, KernelError, NetpyError
 
 def remove(parts: Parts, entry: Entry, *, volumes: bool) -> None:
     """Remove a container that does not run. The caller holds its lock, and has stopped it if it was to be forced."""
-    parts.records.change_state(entry, "remove")
-    container = parts.records.change(entry, facts=with_phase(entry.container, REMOVING))
+    state = entry.container.state
+    state = replace(state, status=lifecycle.step(state.status, "remove", entry.id))
+    container = parts.records.change(entry, state=state, facts=with_phase(entry.container, REMOVING))
     identity, paths = container.id, parts.paths
-    failures = release(parts, container) + each(
+    failures = [] if entry.released else release(parts, container)
+    failures += each(
         f"container {identity[:12]}",
         ("giving back its addresses", lambda: parts.controller.unreserve(identity)),
         ("removing its layer", lambda: _remove_tree(paths.layer(identity))),

@@ -63,7 +63,7 @@ def start(parts: Parts, entry: Entry, hooks: Hooks, *, by_user: bool = True) -> 
     try:
         _launch(parts, entry, hooks)
     except (NetpyError, OSError) as error:
-        release(parts, container)
+        entry.released = not release(parts, container)
         _failed(parts, entry, error)
         raise
     wiring.announce_all(parts, entry.container, "connect")
@@ -73,6 +73,7 @@ def start(parts: Parts, entry: Entry, hooks: Hooks, *, by_user: bool = True) -> 
 
 def _begin(parts: Parts, entry: Entry, *, by_user: bool) -> Container:
     container = entry.container
+    entry.released = False
     facts = with_phase(container, STARTING)
     if by_user:
         facts.pop("delay", None)

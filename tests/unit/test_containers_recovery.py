@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from netpy.errors import KernelError
 from tests.unit.container_lab import ALWAYS, Lab, leftovers, network, status, until
 
 
@@ -116,9 +117,7 @@ def test_a_crash_during_a_start(lab: Lab, owner: str, name: str, after: bool) ->
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(("owner", "name"), [("runtime", "delete"), ("controller", "release"), ("mounter", "unmount")])
 def test_a_crash_during_a_removal(lab: Lab, owner: str, name: str, after: bool) -> None:
-    lab.run("web")
-    lab.containers.stop("web")
-    bundle = lab.parts.paths.bundle(lab.containers.get("web").id)
+    bundle = lab.parts.paths.bundle(lab.create("web"))
     bundle.mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patched:
         crash_at(patched, getattr(lab, owner), name, after=after)
@@ -126,6 +125,26 @@ def test_a_crash_during_a_removal(lab: Lab, owner: str, name: str, after: bool) 
             lab.containers.remove("web")
     lab.reboot()
     assert lab.containers.all() == []
+    assert leftovers(lab) == []
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_a_run_could_not_give_back_goes_with_the_container(lab: Lab, kept: bool) -> None:
+    lab.run("web")
+    asked: list[Path] = []
+
+    def refuse(target: Path) -> None:
+        asked.append(target)
+        if kept and len(asked) == 1:
+            raise KernelError("busy")
+        unmount(target)
+
+    unmount = lab.mounter.unmount
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lab.mounter, "unmount", refuse)
+        lab.containers.stop("web")
+        lab.containers.remove("web")
+    assert len(asked) == (2 if kept else 1)
     assert leftovers(lab) == []
 
 
