@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 
 from netpy.diff import Change, State
 from netpy.kernel.netfilter import Backend
-from netpy.objects import AllowPort, Isolate, KernelObject, Masquerade, Publish
+from netpy.objects import AllowPort, Isolate, KernelObject, Masquerade, Publish, Source
+
+_FILTERS = (Isolate, Source, Masquerade, AllowPort, Publish)
 
 
 class Unfiltered:
@@ -22,7 +24,7 @@ class Unfiltered:
         backend.clean()
 
     def lower(self, state: Iterable[object]) -> State:
-        return self._backend.lower(o for o in state if not isinstance(o, Isolate | Masquerade | AllowPort | Publish))
+        return self._backend.lower(obj for obj in state if not isinstance(obj, _FILTERS))
 
     def handles(self, obj: KernelObject) -> bool:
         return self._backend.handles(obj)

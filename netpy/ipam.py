@@ -88,6 +88,13 @@ def mac_for(id: str) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x02, 0x42, *tail))
 
 
+def link_local(mac: str) -> str:
+    """The IPv6 address of link scope that a kernel makes of a MAC, unless told otherwise (RFC 4291, appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    tail = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
+    return str(ip_address(bytes.fromhex("fe80000000000000") + tail))
+
+
 # ---- subnets -----------------------------------------------------------------------------------------------------
 
 

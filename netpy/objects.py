@@ -8,7 +8,7 @@ the object first. `netns` is the path of a network namespace, or empty for the h
 Isolation ranks before links and is removed after them, so that no packet ever passes a bridge that has
 no rules yet, or no longer. Publishing ranks last: a port is opened when what is behind it is there.
 
-Firewall intents (Masquerade, Isolate, Publish, AllowPort, RedirectDns) are what drivers speak. Whichever
+Firewall intents (Masquerade, Isolate, Source, Publish, AllowPort, RedirectDns) are what drivers speak. Whichever
 firewall backend is in use lowers them to objects of its own (`netpy.firewall`), which obey the same
 protocol.
 """
@@ -71,11 +71,13 @@ class Veth:
 
     `ip link add NAME mtu MTU type veth peer name IFNAME netns PEER address MAC; ip link set NAME master BRIDGE`.
     `bridge` is empty for a pair that is routed. `isolated` ports of one bridge cannot reach each other
-    (`bridge link set dev NAME isolated on`); `hairpin` lets a frame leave by the port it came in.
+    (`bridge link set dev NAME isolated on`); `hairpin` lets a frame leave by the port it came in. Behind a `locked`
+    port lives `mac` and nobody else: the bridge learns nothing from it and takes nothing from other addresses
+    (`bridge link set dev NAME locked on learning off flood off; bridge fdb add MAC dev NAME master static sticky`).
     """
 
     RANK: ClassVar[int] = 30
-    MUTABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "mark", "bridge", "hairpin", "isolated", "up"})
+    MUTABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "mark", "bridge", "hairpin", "isolated", "locked", "up"})
 
     name: str
     peer_netns: str
@@ -86,6 +88,7 @@ class Veth:
     bridge: str = ""
     hairpin: bool = False
     isolated: bool = False
+    locked: bool = False
     up: bool = True
     netns: str = ""
 
@@ -260,7 +263,7 @@ class Isolate:
     lets in; packets from other interfaces straight to a container address are dropped before routing.
     `"routed"`: the same without the drop before routing. `"open"`: everybody.
     `internal` cuts the network off in both directions. Traffic inside the bridge is not touched (`Veth.isolated`
-    is what forbids it).
+    is what forbids it); without `icc` what would go round by way of the host, in and out by one bridge, is refused.
 
     A network without a bridge has a routed link for each sandbox, and an Isolate for each, `bridge` being that link and
     `subnet` the sandbox's address alone. `peers` is then the network's subnet, and `kin` what the names of all its
@@ -273,6 +276,7 @@ class Isolate:
     bridge: str
     subnet: str
     internal: bool = False
+    icc: bool = True
     guard: Literal["nat", "routed", "open"] = "nat"
     peers: str = ""
     kin: str = ""
@@ -281,6 +285,27 @@ class Isolate:
     @property
     def key(self) -> Key:
         return Key("isolate", self.netns, f"{self.bridge} {self.subnet}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What comes in by `link`, a port of one of our bridges, is from `mac` and `address`, or from another Source of it.
+
+    Everything else is dropped before the bridge or a neighbour can believe it: frames, ARP and neighbour discovery that
+    claim other addresses, router advertisements, answers of DHCP servers, frames that are neither IP nor ARP.
+    """
+
+    RANK: ClassVar[int] = 11
+    MUTABLE: ClassVar[frozenset[str]] = frozenset()
+
+    link: str
+    mac: str
+    address: str
+    netns: str = ""
+
+    @property
+    def key(self) -> Key:
+        return Key("source", self.netns, f"{self.link} {self.address}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -366,5 +391,5 @@ class RedirectDns:
         return Key("redirect-dns", self.netns, "127.0.0.11")
 
 
-Intent = Isolate | Masquerade | AllowPort | Publish | RedirectDns
+Intent = Isolate | Source | Masquerade | AllowPort | Publish | RedirectDns
 LinkObject = Bridge | Device | Veth | Child | Adopt | Given | Sysctl | Address | Route

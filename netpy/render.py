@@ -28,6 +28,7 @@ from netpy.objects import (
     Publish,
     RedirectDns,
     Route,
+    Source,
     Sysctl,
     Veth,
 )
@@ -90,7 +91,7 @@ def name(obj: KernelObject) -> str:
             words = f"address {obj.address} dev {obj.link}"
         case Route():
             words = f"route {_DEFAULT_ROUTES.get(obj.destination, obj.destination)}{_family(obj.destination)}"
-        case Isolate() | Masquerade() | AllowPort() | Publish() | RedirectDns():
+        case Isolate() | Source() | Masquerade() | AllowPort() | Publish() | RedirectDns():
             words = _intent_name(obj)
         case _:
             words = _first_line(obj)
@@ -116,7 +117,7 @@ def _details(obj: KernelObject) -> str:
             return f"= {obj.value}"
         case Route():
             return f"via {obj.via} dev {obj.link}" if obj.via else f"dev {obj.link}"
-        case Isolate() | Masquerade() | AllowPort() | Publish() | RedirectDns():
+        case Isolate() | Source() | Masquerade() | AllowPort() | Publish() | RedirectDns():
             return _intent_details(obj)
         case _:
             return ""
@@ -146,10 +147,13 @@ def _link_details(obj: Device | Child | Adopt | Given) -> str:
     return " ".join(filter(None, parts))
 
 
-def _intent_details(obj: Isolate | Masquerade | AllowPort | Publish | RedirectDns) -> str:
+def _intent_details(obj: Isolate | Source | Masquerade | AllowPort | Publish | RedirectDns) -> str:
     match obj:
         case Isolate():
-            return f"behind {obj.bridge}, {'internal' if obj.internal else f'guard {obj.guard}'}"
+            kept_apart = "" if obj.icc else ", no traffic inside"
+            return f"behind {obj.bridge}, {'internal' if obj.internal else f'guard {obj.guard}'}{kept_apart}"
+        case Source():
+            return f"address {obj.mac} dev {obj.link}"
         case Masquerade():
             return f"leaving {obj.bridge}{f' as {obj.source}' if obj.source else ''}"
         case Publish():
@@ -204,14 +208,16 @@ def _veth_details(veth: Veth) -> str:
     parts = [f"peer {veth.ifname} address {veth.mac}{_where(veth.peer_netns)} mtu {veth.mtu}"]
     if veth.bridge:
         parts.append(f" master {veth.bridge}")
-    parts += [f" {flag}" for flag in ("hairpin", "isolated") if getattr(veth, flag)]
+    parts += [f" {flag}" for flag in ("hairpin", "isolated", "locked") if getattr(veth, flag)]
     return "".join(parts)
 
 
-def _intent_name(obj: Isolate | Masquerade | AllowPort | Publish | RedirectDns) -> str:
+def _intent_name(obj: Isolate | Source | Masquerade | AllowPort | Publish | RedirectDns) -> str:
     match obj:
         case Isolate():
             return f"isolate {obj.subnet}"
+        case Source():
+            return f"source {obj.address}"
         case Masquerade():
             return f"masquerade {obj.subnet}"
         case AllowPort():

@@ -39,12 +39,13 @@ from netpy.objects import (
     Masquerade,
     Publish,
     RedirectDns,
+    Source,
     Sysctl,
 )
 
 logger = logging.getLogger(__name__)
 Broken = Callable[[Plug, NetpyError], object]
-_INTENTS = (Isolate, Masquerade, AllowPort, Publish, RedirectDns)
+_INTENTS = (Isolate, Source, Masquerade, AllowPort, Publish, RedirectDns)
 _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 
 

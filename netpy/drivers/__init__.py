@@ -227,6 +227,7 @@ class Defaults:
     icc: bool = True
     host_binding: str = "0.0.0.0"
     direct_routing: bool = False
+    antispoof: bool = True
     options: Mapping[str, str] = field(default_factory=dict[str, str])
 
 

@@ -22,6 +22,7 @@ from ipaddress import ip_address
 from netpy.diff import State
 from netpy.drivers import Defaults, Option, Traits, boolean, check_options
 from netpy.errors import Forbidden, InvalidArgument
+from netpy.ipam import link_local
 from netpy.model import Endpoint, Family, Network, NetworkSpec, PortBinding, Subnet
 from netpy.objects import (
     Address,
@@ -32,6 +33,7 @@ from netpy.objects import (
     Masquerade,
     Publish,
     Route,
+    Source,
     Sysctl,
     Veth,
 )
@@ -51,6 +53,7 @@ INHIBIT4, MTU, IFACE = (
 MODES: Mapping[Family, str] = {4: f"{PREFIX}bridge.gateway_mode_ipv4", 6: f"{PREFIX}bridge.gateway_mode_ipv6"}
 SOURCES: Mapping[Family, str] = {4: f"{PREFIX}host_ipv4", 6: f"{PREFIX}host_ipv6"}
 IFNAME, SYSCTLS = f"{PREFIX}endpoint.ifname", f"{PREFIX}endpoint.sysctls"
+ANTISPOOF = "netpy.antispoof"
 DEFAULT_ROUTE: Mapping[Family, str] = {4: "0.0.0.0/0", 6: "::/0"}
 GUARDS = {"nat": "nat", "nat-unprotected": "open", "routed": "routed", "isolated": "nat"}
 
@@ -104,12 +107,18 @@ class BridgeDriver:
         IFACE: Option(help="prefix of the interface names in the container", check=_ifname, default="eth"),
         MODES[4]: Option(help="nat, nat-unprotected, routed or isolated", check=_mode, default="nat"),
         MODES[6]: Option(help="nat, nat-unprotected, routed or isolated", check=_mode, default="nat"),
+        ANTISPOOF: Option(
+            help="containers send from their own MAC and IP addresses only, and play neither router nor DHCP server",
+            check=boolean,
+            default="true",
+        ),
         SOURCES[4]: Option(help="source address instead of masquerading, IPv4", check=ip_address),
         SOURCES[6]: Option(help="source address instead of masquerading, IPv6", check=ip_address),
     }
     endpoint_options: Mapping[str, Option] = {
         IFNAME: Option(help="name of the interface in the container", check=_ifname),
         SYSCTLS: Option(help="settings of the interface, comma separated", check=_sysctls),
+        ANTISPOOF: Option(help="as for the network, for this interface", check=boolean),
     }
 
     def __init__(self, defaults: Defaults) -> None:
@@ -152,10 +161,10 @@ class BridgeDriver:
         if not endpoint.sandbox.netns:
             return frozenset()
         netns, ifname = endpoint.sandbox.netns, endpoint.ifname
-        icc = boolean(network.spec.options.get(ICC, str(self._defaults.icc)))
+        name, guarded = f"veth{endpoint.id[:7]}", self._antispoof(network, endpoint)
         objects: set[KernelObject] = {
             Veth(
-                name=f"veth{endpoint.id[:7]}",
+                name=name,
                 peer_netns=netns,
                 ifname=ifname,
                 mac=endpoint.mac,
@@ -163,7 +172,8 @@ class BridgeDriver:
                 mark=f"{self._defaults.instance}/endpoint/{endpoint.id[:12]}",
                 bridge=self.bridge_name(network),
                 hairpin=True,
-                isolated=not icc,
+                isolated=not self._icc(network),
+                locked=guarded,
             ),
             Sysctl(
                 netns=netns,
@@ -180,6 +190,8 @@ class BridgeDriver:
                 route = Route(netns=netns, destination=DEFAULT_ROUTE[family], link=ifname, via=subnet.default_gateway)
                 objects.add(route)
         objects.update(self._ports(network, endpoint))
+        if guarded:
+            objects.update(_sources(endpoint, name))
         return frozenset(objects)
 
     def _subnet_state(self, network: Network, subnet: Subnet, bridge: str) -> Iterator[KernelObject]:
@@ -191,7 +203,13 @@ class BridgeDriver:
         guard = GUARDS[mode]
         if guard == "nat" and self._defaults.direct_routing:
             guard = "routed"
-        yield Isolate(bridge=bridge, subnet=subnet.subnet, internal=network.spec.internal, guard=guard)  # pyright: ignore[reportArgumentType]
+        yield Isolate(
+            bridge=bridge,
+            subnet=subnet.subnet,
+            internal=network.spec.internal,
+            icc=self._icc(network),
+            guard=guard,  # pyright: ignore[reportArgumentType]
+        )
         masquerade = boolean(options.get(MASQUERADE, "true")) and mode.startswith("nat")
         if masquerade and not network.spec.internal:
             yield Masquerade(bridge=bridge, subnet=subnet.subnet, source=options.get(SOURCES[family], ""))
@@ -210,6 +228,21 @@ class BridgeDriver:
 
     def _mtu(self, network: Network) -> int:
         return int(network.spec.options.get(MTU) or self._defaults.mtu)
+
+    def _icc(self, network: Network) -> bool:
+        return boolean(network.spec.options.get(ICC, str(self._defaults.icc)))
+
+    def _antispoof(self, network: Network, endpoint: Endpoint) -> bool:
+        of_network = network.spec.options.get(ANTISPOOF) or str(self._defaults.antispoof)
+        return bool(endpoint.mac) and boolean(endpoint.spec.options.get(ANTISPOOF) or of_network)
+
+
+def _sources(endpoint: Endpoint, link: str) -> Iterator[Source]:
+    """Every address that the endpoint may send from: its own and, with IPv6, the link-local one that Linux gives it."""
+    for address in endpoint.addresses:
+        yield Source(link=link, mac=endpoint.mac, address=address.partition("/")[0])
+    if endpoint.address_of(6):
+        yield Source(link=link, mac=endpoint.mac, address=link_local(endpoint.mac))
 
 
 def _refuse_several(spec: NetworkSpec) -> None:

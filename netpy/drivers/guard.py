@@ -35,6 +35,7 @@ from netpy.objects import (
     Masquerade,
     Publish,
     Route,
+    Source,
     Sysctl,
     Veth,
 )
@@ -43,7 +44,7 @@ T = TypeVar("T")
 _HOST_LINKS = (Bridge, Device, Veth)
 _INSIDE_LINKS = (Veth, Child, Adopt, Given)
 _LINKS = (Bridge, Device, Veth, Child, Adopt, Given)
-_INTENTS = (Isolate, Masquerade, AllowPort, Publish)
+_INTENTS = (Isolate, Source, Masquerade, AllowPort, Publish)
 _KNOWN = frozenset({*_HOST_LINKS, *_INSIDE_LINKS, *_INTENTS, Address, Route, Sysctl})
 _FORWARDING = frozenset({"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"})
 _DOCKERS = "com.docker."
@@ -219,6 +220,8 @@ def _host_problems(obj: KernelObject, own: frozenset[str]) -> Iterator[str]:
             yield f"wants {_what(obj)} on {obj.link}, a link of the host that is not its own"
         case Isolate() | Masquerade() | AllowPort() | Publish() if obj.bridge not in own:
             yield f"wants {_what(obj)} for {obj.bridge}, a link of the host that is not its own"
+        case Source() if obj.link not in own:
+            yield f"wants {_what(obj)} for {obj.link}, a link of the host that is not its own"
         case Sysctl() if obj.name not in _FORWARDING and _link_of(obj) not in own:
             yield f"wants {_what(obj)}, a setting of the host that is not of a link of its own"
         case _:
@@ -231,7 +234,7 @@ def _inside_problems(obj: KernelObject, ifname: str) -> Iterator[str]:
             yield f"wants {_what(obj)} on {obj.link}; the endpoint's interface is {ifname}"
         case Sysctl() if _link_of(obj) not in (ifname, "", "all", "default", "lo"):
             yield f"wants {_what(obj)}, a setting of another interface than {ifname}"
-        case Isolate() | Masquerade() | AllowPort() | Publish():
+        case Isolate() | Source() | Masquerade() | AllowPort() | Publish():
             yield f"wants {_what(obj)} in a sandbox: the firewall's rules are on the host"
         case _:
             pass

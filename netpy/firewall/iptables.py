@@ -27,9 +27,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from netpy.diff import State
+from netpy.firewall import sources
 from netpy.firewall.rules import Chain, Frame, Hook, Opening, Passage, Skeleton, chain, checked_interface, tag
 from netpy.model import Family
-from netpy.objects import AllowPort, Isolate, KernelObject, Masquerade, Publish, RedirectDns
+from netpy.objects import AllowPort, Isolate, KernelObject, Masquerade, Publish, RedirectDns, Source
 
 _LOOPBACK: dict[Family, str] = {4: "127.0.0.0/8", 6: "::1/128"}
 _HOST_BITS: dict[Family, int] = {4: 32, 6: 128}
@@ -71,8 +72,11 @@ def skeleton(instance: str, family: Family) -> Skeleton:
     return Skeleton(family=family, prefix=p, frames=frames, hooks=hooks)
 
 
-def lower(instance: str, state: Iterable[object]) -> State:
-    """`state` with every intent replaced by chains (and the frame they hang in); everything else passes."""
+def lower(instance: str, state: Iterable[object], *, bridged: bool = True) -> State:
+    """`state` with every intent replaced by chains (and the frame they hang in); everything else passes.
+
+    `bridged`: nftables are there for what x_tables cannot, as `netpy.firewall.sources` has it.
+    """
     out: set[KernelObject] = set()
     ports: dict[str, list[Publish]] = defaultdict(list)
     allowed: dict[tuple[str, str], list[AllowPort]] = defaultdict(list)
@@ -81,7 +85,10 @@ def lower(instance: str, state: Iterable[object]) -> State:
         match obj:
             case Isolate():
                 out.update(_isolate(instance, obj))
+                out.update((sources.on_bridge(instance, obj), sources.ruleset(instance)) if bridged else ())
                 families.add(_family(obj.subnet))
+            case Source():
+                out.update((*sources.on_port(instance, obj), sources.ruleset(instance)) if bridged else ())
             case Masquerade():
                 out.add(_masquerade(instance, obj))
                 families.add(_family(obj.subnet))
@@ -167,7 +174,7 @@ def _isolate(instance: str, intent: Isolate) -> Iterator[KernelObject]:
 def _filter(p: str, family: Family, intent: Isolate) -> Chain:
     bridge = intent.bridge
     name = f"{p}-N-{_digest(bridge)}"
-    rooms = [("INSIDE", f"-i {bridge} -o {bridge} -j ACCEPT")]
+    rooms = [("INSIDE", f"-i {bridge} -o {bridge} -j ACCEPT")] if intent.icc else []
     if intent.peers:
         rooms.append(("INSIDE", f"-s {intent.peers} -i {checked_interface(intent.kin)}+ -o {bridge} -j ACCEPT"))
     rules: list[str] = []

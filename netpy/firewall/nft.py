@@ -28,8 +28,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cache
+from ipaddress import ip_address
 
 from netpy.diff import State
+from netpy.firewall import sources
 from netpy.firewall.rules import (
     BaseChain,
     Element,
@@ -41,12 +43,13 @@ from netpy.firewall.rules import (
     inner,
 )
 from netpy.model import Family
-from netpy.objects import AllowPort, Isolate, KernelObject, Masquerade, Publish, RedirectDns
+from netpy.objects import AllowPort, Isolate, KernelObject, Masquerade, Publish, RedirectDns, Source
 
 FAMILIES: tuple[Family, Family] = (4, 6)
 USER = "user"
 _ADDRESS: dict[Family, str] = {4: "ipv4_addr", 6: "ipv6_addr"}
 _IP: dict[Family, str] = {4: "ip", 6: "ip6"}
+_DYNAMIC = " size 65535; flags dynamic,timeout; timeout 1m;"
 _MANGLE, _FILTER, _DSTNAT, _SRCNAT = -150, 0, -100, 100
 
 
@@ -74,14 +77,21 @@ def dns_ruleset(instance: str, intent: RedirectDns) -> Ruleset:
     return Ruleset(family="ip", table=instance, chains=(dns,), netns=intent.netns)
 
 
-def lower(instance: str, state: Iterable[object]) -> State:
-    """`state` with every intent replaced by elements (and the table they stand in); everything else passes."""
+def lower(instance: str, state: Iterable[object], *, bridged: bool = True) -> State:
+    """`state` with every intent replaced by elements (and the table they stand in); everything else passes.
+
+    Not `bridged`: the kernel has no tables for bridges, so that nothing there comes of `Source`.
+    """
     out: set[KernelObject] = set()
     ours = False
     for obj in state:
         match obj:
             case Isolate():
                 out.update(_isolate(instance, obj))
+                out.update((sources.on_bridge(instance, obj), sources.ruleset(instance)) if bridged else ())
+            case Source():
+                out.update((*sources.on_port(instance, obj), sources.ruleset(instance)) if bridged else ())
+                continue
             case Masquerade():
                 out.add(_masquerade(instance, obj))
             case Publish() | AllowPort():
@@ -109,8 +119,10 @@ def script(base: Ruleset) -> list[str]:
     for each in base.sets:
         kind = "map" if each.value else "set"
         value = f" : {' . '.join(each.value)}" if each.value else ""
+        keys = f"typeof {' . '.join(each.raw)}" if each.raw else f"type {' . '.join(each.fields)}{value}"
         flags = " flags interval;" if each.interval else ""
-        lines.append(f"add {kind} {table} {each.name} {{ type {' . '.join(each.fields)}{value};{flags} }}")
+        flags = _DYNAMIC if each.dynamic else flags
+        lines.append(f"add {kind} {table} {each.name} {{ {keys};{flags} }}")
     for each in base.chains:
         hook = f"type {each.kind} hook {each.hook} priority {each.priority}; policy accept;" if each.hook else ""
         lines.append(f"add chain {table} {each.name} {{ {hook} }}" if hook else f"add chain {table} {each.name}")
@@ -130,8 +142,8 @@ def document(state: State) -> str:
     for obj in sorted(state, key=lambda found: (found.key.netns, found.key)):
         match inner(obj):
             case Element() as element:
-                text = element_text(element, ruleset(element.table).set_named(element.container))
-                lines.append(f"add element inet {element.table} {element.container} {{ {text} }}")
+                text = element_text(element, table_of(element).set_named(element.container))
+                lines.append(f"add element {element.family} {element.table} {element.container} {{ {text} }}")
             case Ruleset(netns=netns) as table if netns:
                 lines += [f"# in {netns}", *script(table)]
             case _:
@@ -142,8 +154,22 @@ def document(state: State) -> str:
 def element_text(element: Element, container: Set) -> str:
     """`KEY` or `KEY : VALUE` of an element, interface names quoted."""
     fields = zip(container.fields, element.fields, strict=True)
-    key = " . ".join(f'"{text}"' if kind == "ifname" else text for kind, text in fields)
+    key = " . ".join(_key_text(kind, text, bool(container.raw)) for kind, text in fields)
     return f"{key} : {' . '.join(element.value)}" if element.value else key
+
+
+def table_of(element: Element) -> Ruleset:
+    """The static table that an element stands in."""
+    return sources.ruleset(element.table) if element.family == "bridge" else ruleset(element.table)
+
+
+def _key_text(kind: str, text: str, raw: bool) -> str:
+    if kind == "ifname":
+        return f'"{text}"'
+    if not raw:
+        return text
+    packed = bytes.fromhex(text.replace(":", "")) if kind == "ether_addr" else ip_address(text).packed
+    return f"0x{packed.hex()}"
 
 
 def _sets() -> Iterator[Set]:
@@ -226,7 +252,8 @@ def _isolate(instance: str, intent: Isolate) -> Iterator[KernelObject]:
         return Element(table=instance, container=container, fields=fields)
 
     yield element("bridges", bridge)
-    yield element("inside", bridge, bridge)
+    if intent.icc:
+        yield element("inside", bridge, bridge)
     for where in ("nft", "legacy"):
         yield Passage(where=where, family=family, instance=instance, bridge=bridge)
     if intent.peers or not intent.internal:

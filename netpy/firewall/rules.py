@@ -49,12 +49,18 @@ def checked_interface(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Set:
-    """A set, or with `value` a map. `fields` and `value` are nft data types; `interval` admits subnets as keys."""
+    """A set, or with `value` a map. `fields` and `value` are nft data types; `interval` admits subnets as keys.
+
+    `raw`: the same fields as places in a packet, in nft's words, where its language has no name for a place that the
+    set is looked up by; its keys are then numbers. `dynamic`: filled by rules, as packets pass, and nobody else.
+    """
 
     name: str
     fields: tuple[str, ...]
     value: tuple[str, ...] = ()
     interval: bool = False
+    raw: tuple[str, ...] = ()
+    dynamic: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +91,7 @@ class Ruleset:
     RANK: ClassVar[int] = 5
     MUTABLE: ClassVar[frozenset[str]] = frozenset({"sets", "chains", "fault"})
 
-    family: Literal["inet", "ip"]
+    family: Literal["inet", "ip", "bridge"]
     table: str
     sets: tuple[Set, ...] = ()
     chains: tuple[BaseChain, ...] = ()
@@ -107,7 +113,7 @@ class Ruleset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Element:
-    """One element of a set or map of our table. `nft add element inet TABLE CONTAINER { KEY : VALUE }`.
+    """One element of a set or map of our table. `nft add element FAMILY TABLE CONTAINER { KEY : VALUE }`.
 
     `fields` and `value` hold one text for each part of a concatenation.
     """
@@ -119,15 +125,16 @@ class Element:
     container: str
     fields: tuple[str, ...]
     value: tuple[str, ...] = ()
+    family: Literal["inet", "bridge"] = "inet"
     netns: str = ""
 
     @property
     def key(self) -> Key:
-        return Key("nft-element", self.netns, f"{self.table} {self.container} {' . '.join(self.fields)}")
+        return Key("nft-element", self.netns, f"{self.family} {self.table} {self.container} {' . '.join(self.fields)}")
 
     def describe(self) -> str:
         value = f" : {' . '.join(self.value)}" if self.value else ""
-        return f"nft element inet {self.table} {self.container} {{ {' . '.join(self.fields)}{value} }}"
+        return f"nft element {self.family} {self.table} {self.container} {{ {' . '.join(self.fields)}{value} }}"
 
 
 # ---- x_tables ----------------------------------------------------------------------------------------------------

@@ -26,7 +26,9 @@ HEADER, _ADDR, _ROUTE = struct.Struct("=BxHiII"), struct.Struct("=BBBBI"), struc
 _IFNAME, _MTU, _MAC, _PEER, _MASTER, _LINKINFO, _ALIAS, _GROUP, _PEER_PLACE = 3, 4, 1, 5, 10, 18, 20, 27, 37
 _NETNS_FD, _EXT_MASK, _SKIP_STATS = 28, 29, 8
 _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA, _VETH_PEER = 1, 2, 4, 5, 1
-_HAIRPIN, _ISOLATED = 4, 33
+_HAIRPIN, _LEARNING, _FLOOD, _ISOLATED, _LOCKED = 4, 8, 9, 33, 39
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")
+_LLADDR, _NOARP, _OF_MASTER, _STICKY = 2, 0x40, 0x04, 0x40
 _GONE = (errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL)
 _NODAD, _MAIN, _STATIC, _UNICAST, _ONLINK_SCOPE = 2, 254, 4, 1, 253
 _ONLINK = 4  # RTNH_F_ONLINK
@@ -52,6 +54,7 @@ class Link:
     hairpin: bool = False
     isolated: bool = False
     place: int = -1
+    locked: bool = False
     data: bytes = b""
 
 
@@ -70,7 +73,7 @@ def described(reply: Reply) -> Link:
     _, _, index, flags, _ = HEADER.unpack_from(reply.fixed)
     got = reply.attributes
     info = rt.attributes(got.get(_LINKINFO, b""))
-    hairpin, isolated = port_flags(info.get(_SLAVE_DATA, b""))
+    hairpin, isolated, locked = port_flags(info.get(_SLAVE_DATA, b""))
     return Link(
         index=index,
         name=text(got.get(_IFNAME, b"")),
@@ -85,14 +88,19 @@ def described(reply: Reply) -> Link:
         hairpin=hairpin,
         isolated=isolated,
         place=struct.unpack("=i", got[_PEER_PLACE])[0] if _PEER_PLACE in got else -1,
+        locked=locked,
         data=info.get(_DATA, b""),
     )
 
 
-def port_flags(data: bytes) -> tuple[bool, bool]:
-    """Whether a bridge's port lets frames out where they came in, and whether it is isolated."""
+def port_flags(data: bytes) -> tuple[bool, bool, bool]:
+    """Whether a bridge's port lets frames out where they came in, whether it is isolated, and whether locked.
+
+    A kernel before 5.18 does not know of locks: there, a port that learns nothing is as locked as it can be.
+    """
     port = rt.attributes(data)
-    return bool(number(port.get(_HAIRPIN, b""))), bool(number(port.get(_ISOLATED, b"")))
+    locked = bool(number(port.get(_LOCKED, b"\1"))) and port.get(_LEARNING) == b"\0"
+    return bool(number(port.get(_HAIRPIN, b""))), bool(number(port.get(_ISOLATED, b""))), locked
 
 
 def addresses(channel: Channel, index: int) -> set[str]:
@@ -256,6 +264,22 @@ def update_veth(veth: Veth) -> list[Message]:
     return [modify(veth.name, fields, up=veth.up), _port(veth)]
 
 
+def resident(veth: Veth) -> list[Message]:
+    """Tell the bridge who lives behind a locked port. `bridge fdb replace MAC dev NAME master static sticky`."""
+    if not (veth.locked and veth.bridge):
+        return []
+    body = _NEIGHBOUR.pack(socket.AF_BRIDGE, require(veth.name), _NOARP, _OF_MASTER | _STICKY, 0)
+    mac = attribute(_LLADDR, bytes.fromhex(veth.mac.replace(":", "")))
+    return [Message(rt.NEWNEIGH, rt.F_CREATE | rt.F_REPLACE, body + mac)]
+
+
+def is_resident(channel: Channel, index: int, mac: str) -> bool:
+    """Whether the bridge knows that `mac` lives behind its port. `bridge fdb get MAC dev NAME master`."""
+    body = _NEIGHBOUR.pack(socket.AF_BRIDGE, index, 0, _OF_MASTER, 0)
+    reply = channel.lookup(Message(rt.GETNEIGH, 0, body + attribute(_LLADDR, bytes.fromhex(mac.replace(":", "")))))
+    return reply is not None and _NEIGHBOUR.unpack(reply.fixed)[1:3] == (index, _NOARP)
+
+
 def raise_link(name: str, mtu: int) -> Message:
     """`ip link set NAME up mtu MTU`."""
     return modify(name, attribute(_MTU, mtu), up=True)
@@ -301,6 +325,8 @@ def _port(veth: Veth) -> Message:
     fields = attribute(_ALIAS, veth.mark)
     if veth.bridge:
         flags = attribute(_HAIRPIN, bytes([veth.hairpin])) + attribute(_ISOLATED, bytes([veth.isolated]))
+        for kind, value in ((_LEARNING, not veth.locked), (_FLOOD, not veth.locked), (_LOCKED, veth.locked)):
+            flags += attribute(kind, bytes([value]))
         fields += nested(_LINKINFO, attribute(_SLAVE_KIND, "bridge"), nested(_SLAVE_DATA, flags))
     return modify(veth.name, fields)
 

@@ -235,7 +235,7 @@ class MemoryKernel:
     def _free_ports(self, bridge: Bridge) -> None:
         for key, veth in list(self.objects.items()):
             if isinstance(veth, Veth) and (veth.netns, veth.bridge) == (bridge.netns, bridge.name):
-                self.objects[key] = replace(veth, bridge="", hairpin=False, isolated=False)
+                self.objects[key] = replace(veth, bridge="", hairpin=False, isolated=False, locked=False)
 
     # ---- what is seen --------------------------------------------------------------------------------------------
 

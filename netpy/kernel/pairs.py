@@ -35,7 +35,7 @@ class Pairs:
             case Create(Veth() as veth):
                 _create(veth)
             case Update(_, Veth() as veth):
-                _send(*links.update_veth(veth))
+                _send(*links.update_veth(veth), *links.resident(veth))
                 if veth.peer_netns:
                     netns.run_in(veth.peer_netns, lambda: _send(links.raise_link(veth.ifname, veth.mtu)))
             case Delete(Veth() as veth):
@@ -49,7 +49,7 @@ class Pairs:
         if near is None:
             return None
         if wanted.ifname and not wanted.peer_netns:
-            return _near_end(near, wanted)
+            return replace(_near_end(near, wanted), locked=_is_locked(channel, near, wanted))
         try:
             far = netns.run_in(wanted.peer_netns, lambda: _find(wanted.ifname))
         except NotFound:
@@ -67,6 +67,7 @@ class Pairs:
             bridge=links.name_of(near.master) if near.master else "",
             hairpin=near.hairpin,
             isolated=near.isolated,
+            locked=_is_locked(channel, near, wanted),
             up=near.up and far is not None and far.up,
         )
 
@@ -92,6 +93,11 @@ class Pairs:
                 _send(links.delete_doomed(), tolerant=True)
             except OSError as error:
                 logger.warning("deleting links that are no longer used: %s", error)
+
+
+def _is_locked(channel: Channel, near: links.Link, wanted: Veth) -> bool:
+    """Whether the port is locked, and its resident known, where there is to be one."""
+    return near.locked and (not wanted.locked or links.is_resident(channel, near.index, wanted.mac))
 
 
 def _near_end(near: links.Link, wanted: Veth) -> Veth:
@@ -122,7 +128,7 @@ def _create(veth: Veth) -> None:
     finally:
         os.close(descriptor)
     try:
-        _send(*settings)
+        _send(*settings, *links.resident(veth))
         netns.run_in(veth.peer_netns, lambda: _send(links.raise_link(veth.ifname, veth.mtu)))
     except BaseException:
         _send(links.delete(veth.name), tolerant=True)
@@ -133,7 +139,7 @@ def _create_loose(veth: Veth) -> None:
     create, *settings = links.new_veth(veth)
     _send(create)
     try:
-        _send(*settings)
+        _send(*settings, *links.resident(veth))
     except BaseException:
         _send(links.delete(veth.name), tolerant=True)
         raise

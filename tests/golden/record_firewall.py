@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from netpy.firewall import iptables, nft
+from netpy.firewall import iptables, nft, sources
 from tests.unit.firewall_scenarios import SCENARIOS
 
 HERE = Path(__file__).parent
@@ -18,7 +18,8 @@ def main() -> None:
         (HERE / folder).mkdir(exist_ok=True)
         for old in (HERE / folder).glob("*.txt"):
             old.unlink()
-    (HERE / "nft" / "table.txt").write_text("\n".join(nft.script(nft.ruleset("netpy"))) + "\n")
+    tables = [*nft.script(nft.ruleset("netpy")), *nft.script(sources.ruleset("netpy"))]
+    (HERE / "nft" / "table.txt").write_text("\n".join(tables) + "\n")
     for name, intents in SCENARIOS.items():
         (HERE / "nft" / f"{name}.txt").write_text(nft.document(nft.lower("netpy", intents)))
         for family in (4, 6):

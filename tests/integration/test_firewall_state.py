@@ -145,7 +145,7 @@ def test_the_fault_is_described(host: Host) -> None:
         wanted = bring_about(backend, INTENTS)
         host.run("nft", "flush", "chain", "inet", "netpy", "forward")
         host.run("nft", "add", "rule", "inet", "netpy", "guard", "accept")
-        [found] = [obj for obj in backend.observe(wanted) if obj.key.kind == "nft-table"]
+        [found] = [obj for obj in backend.observe(wanted) if obj.key.name == "inet netpy"]
         assert re.search(r"chain forward has 0 of \d+ rules", found.describe())  # pyright: ignore
         assert "chain guard holds 1 foreign rule" in found.describe()  # pyright: ignore
 

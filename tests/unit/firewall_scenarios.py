@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netpy.model import Protocol
-from netpy.objects import AllowPort, Intent, Isolate, Masquerade, Publish, RedirectDns
+from netpy.objects import AllowPort, Intent, Isolate, Masquerade, Publish, RedirectDns, Source
 
 
 def publish(host: str, container: str, protocol: Protocol = "tcp") -> Publish:
@@ -63,6 +63,17 @@ SCENARIOS: dict[str, list[Intent]] = {
         *(publish(f":: {port}", f"fd00:9::2 {port}") for port in (8000, 8001)),
     ],
     "dns": [RedirectDns(port=40053, netns="/run/netpy/netns/0123456789ab")],
+    "no-icc": [
+        Isolate(bridge="br-a", subnet="10.9.0.0/24", icc=False),
+        Isolate(bridge="br-a", subnet="fd00:9::/64", icc=False),
+    ],
+    "sources": [
+        Isolate(bridge="br-a", subnet="10.9.0.0/24"),
+        Source(link="vetha1", mac="02:42:0a:09:00:02", address="10.9.0.2"),
+        Source(link="vetha1", mac="02:42:0a:09:00:02", address="fd00:9::2"),
+        Source(link="vetha1", mac="02:42:0a:09:00:02", address="fe80::42:aff:fe09:2"),
+        Source(link="vetha2", mac="02:42:0a:09:00:03", address="10.9.0.3"),
+    ],
     "two-networks": [
         Isolate(bridge="br-a", subnet="10.9.0.0/24"),
         Masquerade(bridge="br-a", subnet="10.9.0.0/24"),

@@ -14,7 +14,7 @@ from netpy.errors import (
 )
 from netpy.kernel import Announce
 from netpy.model import EndpointSpec, Sandbox, SubnetSpec
-from netpy.objects import RedirectDns, Veth
+from netpy.objects import RedirectDns, Source, Veth
 from netpy.testing import Machine, machine
 from tests.unit.controller_lab import (
     default_route,
@@ -223,7 +223,7 @@ def test_a_plan_changes_nothing_and_tells_the_truth(m: Machine):
     (endpoint,) = m.controller.attach(sandbox, request)
     for change in plan:
         wanted = change.after  # type: ignore[union-attr]
-        if not isinstance(wanted, RedirectDns | Veth):
+        if not isinstance(wanted, RedirectDns | Source | Veth):
             assert m.kernel.objects[wanted.key] == wanted
     assert endpoint.addresses == ("172.18.0.2/16",)
     assert [binding.host_port for binding in endpoint.ports] == [8800, 32768]

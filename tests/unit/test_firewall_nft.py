@@ -9,17 +9,18 @@ import pytest
 
 from netpy.diff import Create, Delete, Update, diff
 from netpy.errors import InvalidArgument
-from netpy.firewall import nft
+from netpy.firewall import nft, sources
 from netpy.firewall.rules import Element, Opening, Passage, Ruleset, inner
-from netpy.objects import AllowPort, Bridge, Isolate, Publish, RedirectDns
+from netpy.objects import AllowPort, Bridge, Isolate, Publish, RedirectDns, Source
 from tests.unit.firewall_scenarios import SCENARIOS, publish
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "nft"
 BASE = nft.ruleset("netpy")
 
 
-def test_the_static_table_is_as_recorded() -> None:
-    assert "\n".join(nft.script(BASE)) + "\n" == (GOLDEN / "table.txt").read_text()
+def test_the_static_tables_are_as_recorded() -> None:
+    text = "\n".join((*nft.script(BASE), *nft.script(sources.ruleset("netpy")), ""))
+    assert text == (GOLDEN / "table.txt").read_text()
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -43,6 +44,18 @@ def test_every_look_up_of_published_ports_stands_behind_the_local_destination_gu
 def test_every_set_is_used_and_every_used_set_exists() -> None:
     rules = "\n".join(rule for chain in BASE.chains for rule in chain.rules)
     assert set(re.findall(r"@(\w+)", rules)) == {each.name for each in BASE.sets}
+
+
+def test_every_set_for_bridges_is_used_but_for_the_one_that_keeps_the_table() -> None:
+    base = sources.ruleset("netpy")
+    rules = "\n".join(rule for chain in base.chains for rule in chain.rules)
+    assert set(re.findall(r"@(?!ll|nh|th)(\w+)", rules)) == {each.name for each in base.sets} - {"bridges"}
+
+
+def test_without_tables_for_bridges_nothing_comes_of_sources() -> None:
+    lowered = nft.lower("netpy", SCENARIOS["sources"], bridged=False)
+    assert not [obj for obj in lowered if isinstance(inner(obj), Element | Ruleset) and inner(obj).family == "bridge"]  # pyright: ignore
+    assert not nft.lower("netpy", [each for each in SCENARIOS["sources"] if isinstance(each, Source)], bridged=False)
 
 
 def test_tags_are_unique_in_their_chain_and_survive_a_new_run() -> None:

@@ -63,15 +63,17 @@ def elements(verb: str, container: Set, group: Sequence[Element]) -> Iterator[St
         parts = [piece for each in part for piece in _packed(container, each)]
         head = text(1, part[0].table) + text(2, container.name)
         more = f" and {len(part) - 1} more" if len(part) > 1 else ""
-        what = f"{verb} element inet {part[0].table} {container.name} {{ {' . '.join(part[0].fields)}{more} }}"
-        yield Step(kind, flags, FAMILY["inet"], head + attribute(3 | NESTED, b"".join(parts)), what)
+        what = (
+            f"{verb} element {part[0].family} {part[0].table} {container.name} {{ {' . '.join(part[0].fields)}{more} }}"
+        )
+        yield Step(kind, flags, FAMILY[part[0].family], head + attribute(3 | NESTED, b"".join(parts)), what)
 
 
 def _packed(container: Set, element: Element) -> list[bytes]:
     try:
         return element_parts(container, element.fields, element.value)
     except (ValueError, KeyError) as error:
-        raise Refused(f"element inet {element.table} {container.name}: {error}") from error
+        raise Refused(f"element {element.family} {element.table} {container.name}: {error}") from error
 
 
 def table(wanted: Ruleset) -> list[Step] | None:

@@ -88,6 +88,21 @@ def probe() -> None:
             raise Unsupported(f"the kernel's nf_tables is missing or incomplete: {error}") from error
 
 
+def has_bridges(nft: Context) -> bool:
+    """Whether the kernel takes a table for bridges, with what we look up in it. Changes nothing."""
+    scratch = [
+        "add table bridge netpy-probe",
+        "add chain bridge netpy-probe c { type filter hook prerouting priority -300; policy accept; }",
+        "add set bridge netpy-probe s { type ifname . ether_addr . ipv4_addr; }",
+        "add rule bridge netpy-probe c ether type ip iifname . ether saddr . ip saddr @s accept",
+    ]
+    try:
+        nft.run(scratch, check=True)
+    except Refused:
+        return False
+    return True
+
+
 @functools.cache
 def _load() -> Any:
     try:

@@ -23,11 +23,11 @@ from itertools import islice
 from netpy.errors import KernelError
 from netpy.firewall.rules import Set
 
-FAMILY = {"inet": 1, "ip": 2, "ip6": 10}
+FAMILY = {"inet": 1, "ip": 2, "bridge": 7, "ip6": 10}
 HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _PROTOCOL_NAMES = {number: name for name, number in _PROTOCOLS.items()}
-_WIDTH = {"ipv4_addr": 4, "ipv6_addr": 16, "ifname": 16, "inet_proto": 1, "inet_service": 2}
+_WIDTH = {"ipv4_addr": 4, "ipv6_addr": 16, "ether_addr": 6, "ifname": 16, "inet_proto": 1, "inet_service": 2}
 _NETLINK_NETFILTER = 12
 _GETCHAIN, _GETRULE, _GETSET, _GETSETELEM = 4, 7, 10, 13
 _REQUEST, _DUMP, _INTERRUPTED, NESTED = 0x1, 0x300, 0x10, 0x8000
@@ -275,6 +275,8 @@ def _bounds(kind: str, text: str) -> tuple[bytes, bytes]:
     match kind:
         case "ifname":
             value = text.encode().ljust(16, b"\0")
+        case "ether_addr":
+            value = bytes.fromhex(text.replace(":", ""))
         case "inet_proto":
             value = bytes([_PROTOCOLS[text]])
         case "inet_service":
@@ -304,6 +306,8 @@ def _shown(kind: str, data: bytes) -> str:
     match kind:
         case "ifname":
             return _name(data)
+        case "ether_addr":
+            return data.hex(":")
         case "inet_proto":
             return _PROTOCOL_NAMES.get(data[0], str(data[0]))
         case "inet_service":

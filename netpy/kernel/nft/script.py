@@ -31,9 +31,9 @@ class _Step:
     container: str = ""
 
 
-def commands(reader: Reader, changes: Sequence[Change], base: Ruleset) -> list[str]:
-    """The commands, in order; `base` knows the types of the sets."""
-    steps = [step for change in changes for step in _steps(reader, change, base)]
+def commands(reader: Reader, changes: Sequence[Change]) -> list[str]:
+    """The commands, in order."""
+    steps = [step for change in changes for step in _steps(reader, change)]
     lines: list[str] = []
     for (verb, container), group in groupby(steps, key=lambda step: (step.verb, step.container)):
         texts = [step.text for step in group]
@@ -41,14 +41,15 @@ def commands(reader: Reader, changes: Sequence[Change], base: Ruleset) -> list[s
     return lines
 
 
-def packed(reader: Reader, changes: Sequence[Change], base: Ruleset) -> list[Step] | None:
+def packed(reader: Reader, changes: Sequence[Change]) -> list[Step] | None:
     """The same as a batch; None where there is something in it that only libnftables can write."""
     steps: list[Step] = []
     parts = [part for change in changes for part in _parts(change)]
-    for (verb, container), group in groupby(parts, key=lambda part: (part[0], _container(part[1]))):
-        objects = [obj for _, obj in group]
+    for (verb, container), neighbours in groupby(parts, key=lambda part: (part[0], _container(part[1]))):
+        objects = [obj for _, obj in neighbours]
         if container:
-            steps += batch.elements(verb, base.set_named(container), [element(obj) for obj in objects])
+            found = [element(obj) for obj in objects]
+            steps += batch.elements(verb, nft.table_of(found[0]).set_named(found[0].container), found)
             continue
         for obj in objects:
             made = _whole(reader, verb, inner(obj))
@@ -72,7 +73,7 @@ def _parts(change: Change) -> list[tuple[str, KernelObject]]:
 
 def _container(obj: KernelObject) -> str:
     found = inner(obj)
-    return found.container if isinstance(found, Element) else ""
+    return f"{found.family} {found.container}" if isinstance(found, Element) else ""
 
 
 def _whole(reader: Reader, verb: str, obj: KernelObject) -> list[Step] | None:
@@ -102,13 +103,13 @@ def with_value(obj: Element | Opening, value: tuple[str, ...]) -> Element | Open
     return Opening(of=seen) if isinstance(obj, Opening) else seen
 
 
-def _steps(reader: Reader, change: Change, base: Ruleset) -> Iterator[_Step]:
+def _steps(reader: Reader, change: Change) -> Iterator[_Step]:
     obj = change.before if isinstance(change, Delete) else change.after
     match inner(obj):
         case Ruleset() as table:
             yield from (_Step(line) for line in _table(reader, change, table))
         case Element():
-            yield from _element_steps(change, base)
+            yield from _element_steps(change)
         case Passage() as passage:
             wanted = not isinstance(change, Delete)
             yield from (_Step(line) for line in passages.Native(reader).commands(passage, wanted=wanted))
@@ -124,18 +125,18 @@ def _table(reader: Reader, change: Change, table: Ruleset) -> list[str]:
     return [] if table.fault else shape.mending(reader, table)
 
 
-def _element_steps(change: Change, base: Ruleset) -> Iterator[_Step]:
+def _element_steps(change: Change) -> Iterator[_Step]:
     match change:
         case Create(after):
-            yield _element_step("add", element(after), base)
+            yield _element_step("add", element(after))
         case Delete(before):
-            yield _element_step("delete", element(before), base)
+            yield _element_step("delete", element(before))
         case Update(before, after):
             # A map's value cannot be changed in place; in one transaction nobody sees the gap.
-            yield _element_step("delete", element(before), base)
-            yield _element_step("add", element(after), base)
+            yield _element_step("delete", element(before))
+            yield _element_step("add", element(after))
 
 
-def _element_step(verb: str, obj: Element, base: Ruleset) -> _Step:
-    text = nft.element_text(obj, base.set_named(obj.container))
-    return _Step(text, verb, f"inet {obj.table} {obj.container}")
+def _element_step(verb: str, obj: Element) -> _Step:
+    text = nft.element_text(obj, nft.table_of(obj).set_named(obj.container))
+    return _Step(text, verb, f"{obj.family} {obj.table} {obj.container}")

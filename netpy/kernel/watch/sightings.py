@@ -139,7 +139,7 @@ class Sightings:
             if kind != rt.NEWLINK or before is None:
                 return  # it left its bridge: the link itself says so as well
             flags = port_flags(reply.attributes.get(_PROTINFO, b""))
-            link = replace(before, hairpin=flags[0], isolated=flags[1])
+            link = replace(before, hairpin=flags[0], isolated=flags[1], locked=flags[2])
         else:
             link = _lasting(reply)
         if kind == rt.DELLINK or not self._is_ours(link):

@@ -6,8 +6,9 @@ change replaces whole chains; all tables of one batch are edited together and co
 one is refused those before it are taken back. The kernel copies a whole table at each commit, so here, unlike with
 nftables, the nth port costs more than the first.
 
-Where the host also runs iptables-nft with a FORWARD chain of its own, our bridges get a passage there, if libnftables
-is installed.
+What x_tables have no hook for, what passes from port to port of a bridge (`netpy.firewall.sources`), stands in a
+table of nf_tables here as well, and where the host also runs iptables-nft with a FORWARD chain of its own, our
+bridges get a passage there: both if libnftables is installed. Without it passages count as present.
 """
 
 from __future__ import annotations
@@ -23,16 +24,18 @@ from itertools import groupby
 from netpy.diff import Change, Delete, Plan, State
 from netpy.errors import NetpyError, NotFound
 from netpy.firewall import iptables
-from netpy.firewall.rules import Chain, Opening, Passage, Skeleton, inner
+from netpy.firewall.rules import Chain, Element, Opening, Passage, Ruleset, Skeleton, inner
+from netpy.kernel.nft import library
+from netpy.kernel.nft.tables import Tables
 from netpy.kernel.xt import edits
 from netpy.kernel.xt.client import ChainRules, Wanted, Worker
 from netpy.kernel.xt.edits import TABLES
-from netpy.kernel.xt.foreign import Foreign
 from netpy.model import Family
 from netpy.objects import KernelObject
 
 FAMILIES: tuple[Family, Family] = (4, 6)
 _OPENINGS = "ABP"
+_BRIDGED = (Passage, Ruleset, Element)
 _EMPTY = ChainRules("", ())
 Seen = dict[tuple[Family, str], dict[str, ChainRules]]
 logger = logging.getLogger(__name__)
@@ -48,22 +51,22 @@ class Xtables:
         self._prefix = iptables.prefix(instance)
         self._lock = threading.Lock()
         self._worker = Worker()
-        self._foreign = Foreign(instance)
+        self._tables = Tables(instance, inet=False) if library.installed() else None
         frames = [each for each in iptables.skeleton(instance, 4).frames if each.open and not each.user]
         self._rooms = {table: [each.name for each in frames if each.table == table] for table in TABLES}
 
     def lower(self, state: Iterable[object]) -> State:
-        return iptables.lower(self._instance, state)
+        return iptables.lower(self._instance, state, bridged=self._tables is not None and self._tables.bridged)
 
     def handles(self, obj: KernelObject) -> bool:
-        return isinstance(obj, Skeleton | Chain | Opening | Passage)
+        return isinstance(obj, Skeleton | Chain | Opening | Passage | Ruleset | Element)
 
     def observe(self, like: State, *, cursory: bool = False) -> State:
         groups: dict[str, list[KernelObject]] = defaultdict(list)
         found: set[KernelObject] = set()
         with self._lock:
             if cursory and self._frame_is_there():
-                found |= {obj for obj in like if not obj.key.netns and not isinstance(obj, Opening)}
+                found |= self._standing(like)
             for obj in like - found:
                 groups[obj.key.netns].append(obj)
             for path, group in groups.items():
@@ -73,7 +76,7 @@ class Xtables:
 
     def owned(self) -> State:
         with self._lock:
-            found: set[KernelObject] = set(self._foreign.owned())
+            found: set[KernelObject] = self._tables.owned() if self._tables else set()
             for family in FAMILIES:
                 if self._worker.tables(family):
                     found |= self._everything(family)
@@ -97,8 +100,8 @@ class Xtables:
 
     def clean(self) -> None:
         self.clean_own()
-        with self._lock:
-            self._foreign.clean()
+        if self._tables:
+            self._tables.clean()
 
     def clean_own(self) -> None:
         """Remove what only this backend makes: chains in the legacy tables."""
@@ -117,7 +120,13 @@ class Xtables:
 
     def close(self) -> None:
         self._worker.close()
-        self._foreign.close()
+        if self._tables:
+            self._tables.close()
+
+    def _standing(self, like: State) -> set[KernelObject]:
+        """What was made with a network: chains that open nothing, and what of nf_tables is of that kind."""
+        ours: set[KernelObject] = {obj for obj in like if isinstance(obj, Skeleton | Chain) and not obj.key.netns}
+        return ours | (self._tables.standing(like - ours) if self._tables else set())
 
     def _frame_is_there(self) -> bool:
         """Whether the chain is there that networks hang their rules into; a look into one table instead of six."""
@@ -125,9 +134,9 @@ class Xtables:
         return "filter" in self._worker.tables(4) and bool(self._worker.read("", [(4, "filter", [name])])[0])
 
     def _look(self, path: str, wanted: Sequence[KernelObject]) -> set[KernelObject]:
-        passages = [obj for obj in wanted if isinstance(obj, Passage)]
-        found: set[KernelObject] = set(self._foreign.present(passages))
-        ours = [obj for obj in wanted if not isinstance(obj, Passage)]
+        bridged = frozenset(obj for obj in wanted if isinstance(obj, _BRIDGED))
+        found: set[KernelObject] = set(self._tables.observe(bridged) if self._tables else bridged)
+        ours = [obj for obj in wanted if not isinstance(obj, _BRIDGED)]
         seen = self._read(path, ours)
         for obj in ours:
             match inner(obj):
@@ -179,13 +188,14 @@ class Xtables:
         return found
 
     def _change(self, path: str, changes: Sequence[Change]) -> None:
-        foreign = [change for change in changes if isinstance(_object(change), Passage)]
-        ours = [change for change in changes if not isinstance(_object(change), Passage)]
+        bridged = [change for change in changes if isinstance(_object(change), _BRIDGED)]
+        ours = [change for change in changes if not isinstance(_object(change), _BRIDGED)]
         wanted = edits.table_edits(ours, self._rooms)
         if wanted:
             self._worker.write(path, wanted)
         try:
-            self._foreign.apply(foreign)
+            if bridged and self._tables:
+                self._tables.change(path, bridged)
         except NetpyError:
             undo = edits.table_edits(list(Plan(tuple(ours)).undo()), self._rooms)
             if undo:

@@ -54,7 +54,7 @@ class Host:
         if not known:
             ledger.note("firewall", backend.name)
         self.kernel = LinuxKernel(backend, INSTANCE)
-        self.driver = BridgeDriver(Defaults(instance=INSTANCE))
+        self.driver = BridgeDriver(Defaults(instance=INSTANCE, antispoof=False))
         self.wiring = Wiring(self.kernel, _Drivers(self.driver), Settings(instance=INSTANCE))  # pyright: ignore[reportArgumentType]
 
     def close(self) -> None:
