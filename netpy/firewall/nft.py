@@ -252,8 +252,7 @@ def _isolate(instance: str, intent: Isolate) -> Iterator[KernelObject]:
         return Element(table=instance, container=container, fields=fields)
 
     yield element("bridges", bridge)
-    if intent.icc:
-        yield element("inside", bridge, bridge)
+    yield from (element("inside", bridge, bridge),) if intent.icc else ()
     for where in ("nft", "legacy"):
         yield Passage(where=where, family=family, instance=instance, bridge=bridge)
     if intent.peers or not intent.internal:

@@ -115,7 +115,7 @@ def honest(sender: Party, receiver: Party, data: bytes) -> bytes:
 
 
 def arrives(sender: Party, receiver: Party, *sent: bytes, guide: Party | None = None) -> bool:
-    """Whether the receiver sees any of these frames of the sender. `guide` shows that the way is open, else the sender."""
+    """Whether the receiver sees any of these frames. `guide` shows that the way is open, else the sender does."""
     end = secrets.token_bytes(12)
     guide = guide or sender
     with receiver.listening() as ear, sender.sending() as mouth, guide.sending() as last:

@@ -1,8 +1,8 @@
 """What a container sends that is not its own: a name, and the frame. Pure.
 
-Each is made by the attacker `m` for the victim `v`, and pretends to be the neighbour `n` or their router. None of them may
-reach the victim; where the check is switched off (`netpy.antispoof=false`) those in `CREDIBLE` must, since otherwise nothing
-is shown.
+Each is made by the attacker `m` for the victim `v`, and pretends to be the neighbour `n` or their router. None of them
+may reach the victim; where the check is switched off (`netpy.antispoof=false`) those in `CREDIBLE` must, since
+otherwise nothing is shown.
 """
 
 from __future__ import annotations
