@@ -76,7 +76,7 @@ def _container(obj: KernelObject) -> str:
     return f"{found.family} {found.container}" if isinstance(found, Element) else ""
 
 
-def _whole(reader: Reader, verb: str, obj: KernelObject) -> list[Step] | None:
+def _whole(reader: Reader, verb: str, obj: object) -> list[Step] | None:
     """The steps for what is no element; None for libnftables."""
     match obj:
         case Ruleset(anchor=anchor, fault=fault) if fault or (anchor and verb == "delete"):

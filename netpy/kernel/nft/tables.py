@@ -89,7 +89,7 @@ class Tables:
         self._host = Session()
         with contextlib.ExitStack() as undo:
             undo.callback(self._host.close)
-            self._host.context, self._host.writer  # noqa: B018 - used from threads that may be elsewhere
+            self._writers = self._host.context, self._host.writer  # opened here: threads that use them may be elsewhere
             undo.pop_all()
         self.bridged = has_bridges(self._host.context)
         if not self.bridged:
