@@ -2,6 +2,7 @@
 
 An exec is made, started once, and asked how it ended. It is known for five minutes after its end, and dies with the
 container. It is not recorded: a daemon that starts anew has forgotten it, though its process goes on, as with Docker.
+It must not write, though, if its output went to a client by pipes (`engine.runtime.piped`): nobody reads them any more.
 """
 
 from __future__ import annotations

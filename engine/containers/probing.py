@@ -141,6 +141,7 @@ def _read(session: Session) -> bytes:
     found = b""
     while (frame := session.read()) is not None:
         found = (found + frame.data)[: health.LONGEST_OUTPUT + 1]
+    session.close()
     return found
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -34,6 +35,7 @@ from netpy.errors import KernelError
 from netpy.faults import point
 
 ATTACH_SOCKET, CONTROL, PIDFILE, MONITOR_PIDFILE, OOM = "attach", "ctl", "pidfile", "conmon.pid", "oom"
+KILLED = 128 + signal.SIGKILL  # the exit code where only that is known
 START_TIMEOUT = 120.0  # seconds; what a runtime may take at most on a machine that swaps
 
 

@@ -35,10 +35,12 @@ from typing import Literal, cast
 
 from engine.model import Json
 from engine.oci.spec import STDIN_ONCE
-from engine.runtime import attach, cgroups, conmon, gate
-from engine.runtime.conmon import Launch, RuntimeRefused, Sink
+from engine.runtime import attach, cgroups, conmon, gate, monitored, piped
+from engine.runtime.conmon import KILLED, Launch, RuntimeRefused, Sink
 from engine.runtime.filters import Filters
 from engine.runtime.identity import belongs, is_monitor
+from engine.runtime.monitored import MonitoredProcess
+from engine.runtime.piped import PipedProcess
 from engine.runtime.probe import CANDIDATES, Choice, probe
 from engine.runtime.refusal import explain
 from engine.runtime.watcher import Watcher, open_pidfd
@@ -46,7 +48,6 @@ from engine.streams import Session
 from netpy.errors import Conflict, KernelError, NotFound
 from netpy.faults import point
 
-KILLED = 128 + signals.SIGKILL
 _COMMAND_TIMEOUT = 120.0
 _DEATH_TIMEOUT = 10_000  # milliseconds
 
@@ -57,29 +58,6 @@ class Process:
 
     pid: int
     monitor_pid: int
-
-
-class ExecProcess:
-    """One more process in a container. `session` is None for a detached one. `wait` may be called once."""
-
-    def __init__(self, pid: int, session: Session | None, directory: Path, sync: conmon.SyncPipe) -> None:
-        self.pid = pid
-        self.session = session
-        self._directory = directory
-        self._sync = sync
-
-    def wait(self) -> int:
-        """Block until the process has ended; its exit code. Output may still be waiting in the session."""
-        report = self._sync.read()
-        self._sync.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
-        if report is None:
-            return KILLED  # the monitor was killed: nobody knows better
-        return int(cast("int", report.get("exit_code", report.get("data", KILLED))))
-
-    def resize(self, rows: int, columns: int) -> None:
-        """Set the size of its terminal."""
-        conmon.resize(self._directory, rows, columns)
 
 
 class Runtime:
@@ -172,8 +150,10 @@ class Runtime:
         """End one more process of the container by force, and those of its group. Nothing where it has ended."""
         if belongs(pid, id):
             with suppress(ProcessLookupError):
-                # Every exec leads a session of its own; one that does not is ended alone.
-                os.killpg(pid, signals.SIGKILL) if os.getpgid(pid) == pid else self._signal(id, pid, signals.SIGKILL)
+                # An exec leads a session of its own, or the runtime that stays with it does; else it is ended alone.
+                group = os.getpgid(pid)
+                led = group == os.getsid(pid)
+                os.killpg(group, signals.SIGKILL) if led else self._signal(id, pid, signals.SIGKILL)
 
     def _signal(self, id: str, pid: int, signal: int) -> bool:
         pidfd = open_pidfd(pid, lambda: belongs(pid, id))
@@ -313,50 +293,32 @@ class Runtime:
             return True
         return cgroups.oom_kills(cgroups.current(), self.cgroup(id)) > 0
 
-    def exec(self, id: str, process: Json, *, tty: bool, stdin: bool, detach: bool = False) -> ExecProcess:
+    def exec(
+        self, id: str, process: Json, *, tty: bool, stdin: bool, detach: bool = False
+    ) -> MonitoredProcess | PipedProcess:
         """Run one more process (`spec.exec_process`) in a running container; it has started when this returns.
 
         Raises StartRefused (exit codes 127, 126) and StartFailed with Docker's words.
         """
-        directory = self.bundle(id) / "exec" / secrets.token_hex(8)
-        directory.mkdir(parents=True)
-        (directory / "process.json").write_text(json.dumps(process))
-        launch = Launch(
-            conmon=self._conmon,
-            runtime=self.binary,
-            runtime_args=self._global_args,
-            id=id,
-            name=id[:12],
-            directory=directory,
-            bundle=self.bundle(id),
-            log=None,
-            tty=tty,
-            stdin="once" if stdin else "none",
-            process_spec=directory / "process.json",
-            attach=not detach,
-        )
         try:
-            return self._exec(launch, stdin)
+            if self.name == "crun" and not tty:
+                return piped.start([self.binary, *self._global_args], id, process, stdin=stdin, detach=detach)
+            launch = Launch(
+                conmon=self._conmon,
+                runtime=self.binary,
+                runtime_args=self._global_args,
+                id=id,
+                name=id[:12],
+                directory=self.bundle(id) / "exec" / secrets.token_hex(8),
+                bundle=self.bundle(id),
+                log=None,
+                tty=tty,
+                stdin="once" if stdin else "none",
+                attach=not detach,
+            )
+            return monitored.start(launch, process)
         except RuntimeRefused as refused:
-            shutil.rmtree(directory, ignore_errors=True)
             raise self._refusal(refused, "exec", process) from None
-        except BaseException:
-            shutil.rmtree(directory, ignore_errors=True)
-            raise
-
-    def _exec(self, launch: Launch, stdin: bool) -> ExecProcess:
-        session: Session | None = None
-        with conmon.start(launch) as pending:
-            try:
-                if launch.attach:
-                    pending.ready()
-                    session = attach.connect(launch.directory, tty=launch.tty, stdin=stdin)
-                started = pending.go()
-            except BaseException:
-                if session is not None:
-                    session.close()
-                raise
-        return ExecProcess(started.pid, session, launch.directory, started.sync)
 
     def close(self) -> None:
         """Stop watching. Containers and their monitors go on."""

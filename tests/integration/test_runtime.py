@@ -6,6 +6,7 @@ import hashlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -153,6 +154,32 @@ def test_exec(lab: Lab) -> None:
     assert detached.session is None
     assert detached.wait() == 9
     assert list((container.bundle / "exec").iterdir()) == []
+    # Whoever else holds the output does not hold us, and nothing of ours is open in there.
+    assert run(["sh", "-c", "echo x; sleep 600 & exit 3"]) == (3, [Frame(STDOUT, b"x\n")])
+    look = "for n in $(seq 3 999); do [ ! -e /proc/$$/fd/$n ] || echo $n; done"
+    assert run(["sh", "-c", look]) == (0, [])
+
+
+def test_an_exec_is_ended_with_what_it_started(lab: Lab) -> None:
+    container = lab.start("sleep", "600")
+    wish = spec.ExecRequest(
+        options={"Cmd": ["sh", "-c", "sleep 601 & sleep 602 & echo ready; wait"]},
+        container={},
+        host_config={},
+        hostname="h",
+        facts=lab.facts,
+    )
+    made = lab.runtime.exec(container.id, spec.exec_process(wish), tty=False, stdin=False)
+    assert made.session is not None
+    assert made.session.read() == Frame(STDOUT, b"ready\n")
+    assert len(cgroups.pids(cgroups.detect(), lab.runtime.cgroup(container.id))) == 4
+    lab.runtime.kill_exec(container.id, made.pid)
+    assert made.wait() == KILLED
+    assert made.session.read() is None
+    made.session.close()
+    deadline = time.monotonic() + PATIENCE
+    while len(cgroups.pids(cgroups.detect(), lab.runtime.cgroup(container.id))) > 1:
+        assert time.monotonic() < deadline
 
 
 def test_signals(lab: Lab) -> None:
