@@ -16,7 +16,6 @@ from engine.api.reply import Reply, document, documents, empty
 from engine.api.request import Request
 from engine.api.router import Route
 from engine.api.views.images import shown
-from engine.images import remote
 from netpy.errors import InvalidArgument, NotFound
 
 
@@ -70,6 +69,8 @@ class Images:
         if query.text("fromImage"):
             return registry.pull(self._daemon, request)
         source, reference = query.text("fromSrc"), _reference(query.text("repo"), query.text("tag"))
+        from engine.images import remote
+
         url = "" if source == "-" else remote.address(source)
         with remote.opened(url) if url else nullcontext(request.stream()) as stream:
             image = self._daemon.images.import_rootfs(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import email.utils
 import hashlib
-import http.client
 import os
 import posixpath
 import re
@@ -15,7 +14,6 @@ import shutil
 import subprocess
 import urllib.error
 import urllib.parse
-import urllib.request
 from pathlib import Path
 
 from netpy.errors import InvalidArgument, Unsupported
@@ -39,18 +37,22 @@ def download(url: str, directory: Path, *, checksum: str = "") -> Path:
 
     InvalidArgument when the URL names no file, the server refuses, or the content is not what `checksum` says.
     """
+    # With TLS, 2 MB of memory that few daemons need.
+    from http.client import HTTPException
+    from urllib.request import urlopen
+
     name = posixpath.basename(urllib.parse.urlsplit(url).path)
     if not name:
         raise InvalidArgument(f"cannot determine filename for source {url}")
     place = directory / name
     digest = hashlib.sha256()
     try:
-        with urllib.request.urlopen(url, timeout=_PATIENCE) as answer, open(place, "wb") as target:
+        with urlopen(url, timeout=_PATIENCE) as answer, open(place, "wb") as target:
             while piece := answer.read(_CHUNK):
                 digest.update(piece)
                 target.write(piece)
             stamp = answer.headers.get("Last-Modified") or ""
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         raise InvalidArgument(f'Get "{url}": {_reason(error)}') from None
     if checksum and checksum != f"sha256:{digest.hexdigest()}":
         raise InvalidArgument(f"digest mismatch sha256:{digest.hexdigest()}: {checksum}")

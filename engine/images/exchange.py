@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.images import complaints, hub, manifests, pulling, records, references
+from engine.images import complaints, manifests, pulling, records, references
 from engine.images.endpoints import HUB, Endpoint, Registries
 from engine.images.holdings import Holdings
 from engine.images.index import Index
@@ -123,6 +123,8 @@ class Exchange:
 
     def search(self, term: str, *, limit: int, filters: Mapping[str, Sequence[str]]) -> list[Json]:
         """The body of GET /images/search: what an index finds. Equivalent: `docker search`."""
+        from engine.images import hub  # with TLS, 2 MB of memory that few daemons need
+
         return hub.search(self.skopeo.registries, term, limit, filters)
 
     def configure(self, registries: Registries) -> None:

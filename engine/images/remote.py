@@ -1,4 +1,7 @@
-"""An archive at a URL, for `docker import URL`: opened, read as it comes, bounded in time while nothing does."""
+"""An archive at a URL, for `docker import URL`: opened, read as it comes, bounded in time while nothing does.
+
+Imported when asked for: HTTP by the standard library, with TLS, is 2 MB of a daemon's memory.
+"""
 
 from __future__ import annotations
 
