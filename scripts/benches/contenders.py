@@ -10,10 +10,10 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +22,9 @@ from scripts.benches.place import Place, finish
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 NETPY = str(Path(sys.executable).with_name("netpy"))
-PATIENCE = 60.0  # seconds for a daemon to answer
+PATIENCE = 120.0  # seconds for a daemon to answer
+RUNTIMES = ("crun", "runc")  # the fastest first
+Stream = int | IO[bytes] | None
 
 
 @dataclass
@@ -40,26 +42,30 @@ class Contender:
     runtime: str = ""
 
     def start(self) -> None:
-        """Start the daemon, if there is one, and wait until it answers."""
-        if self.daemon:
-            with (self.place.root / "log").open("ab") as log:
-                self.process = self.place.host.spawn(self.daemon, self._variables(), stdout=log, stderr=log)
+        """Start the daemon, if there is one, and wait until its API answers."""
+        if not self.daemon:
+            return
+        with (self.place.root / "log").open("ab") as log:
+            self.process = self.place.host.spawn(self.daemon, self._variables(), stdout=log, stderr=log)
         deadline = time.monotonic() + PATIENCE
         while not self.answers():
-            if time.monotonic() > deadline or (self.process and self.process.poll() is not None):
+            if time.monotonic() > deadline or self.process.poll() is not None:
                 raise RuntimeError(f"{self.name} did not start: {self.last_words()}")
-            time.sleep(0.02)
+            time.sleep(0.005)
 
     def answers(self) -> bool:
-        """Whether the API answers a request."""
-        try:
-            self.call("version", timeout=10)
-        except RuntimeError:
-            return False
-        return True
+        """Whether the API answers a request: GET /_ping at its socket."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            try:
+                connection.connect(f"{self.place.root}/api.sock")
+                connection.sendall(b"GET /_ping HTTP/1.1\r\nHost: bench\r\n\r\n")
+                return b" 200 " in connection.recv(64)
+            except OSError:
+                return False
 
     def stop(self) -> None:
-        """End the daemon; containers go on where the engine allows it."""
+        """End the daemon by SIGTERM; containers go on."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -68,11 +74,11 @@ class Contender:
                 self.process.kill()
                 self.process.wait()
 
-    def spawn(self, *arguments: str, **files: int | IO[bytes] | None) -> subprocess.Popen[bytes]:
+    def spawn(self, *arguments: str, **files: Stream) -> subprocess.Popen[bytes]:
         """Start a command line of this engine; streams that are not given are null."""
         return self.place.host.spawn([*self.client, *arguments], self._variables(), **files)
 
-    def call(self, *arguments: str, timeout: float = 120, stdin: int | IO[bytes] | None = subprocess.DEVNULL) -> str:
+    def call(self, *arguments: str, timeout: float = 120, stdin: Stream = subprocess.DEVNULL) -> str:
         """What a command line of this engine prints; RuntimeError with its last words when it fails."""
         process = self.spawn(*arguments, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         return finish(process, [self.name, *arguments], timeout).strip()
@@ -82,6 +88,17 @@ class Contender:
         begun = time.perf_counter()
         self.call(*arguments, timeout=timeout)
         return (time.perf_counter() - begun) * 1000
+
+    def populate(self, count: int, *flags: str, port: int = 0) -> None:
+        """Start `count` containers that sleep, ten at a time; each with a port, from `port` on, if that is given."""
+        for first in range(0, count, 10):
+            started: list[tuple[list[str], subprocess.Popen[bytes]]] = []
+            for number in range(first, min(first + 10, count)):
+                publish = ["-p", f"{port + number}:80"] if port else []
+                words = ["run", "-d", *flags, *publish, "busybox", "sleep", "100000"]
+                started.append((words, self.spawn(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)))
+            for words, process in started:
+                finish(process, [self.name, *words], PATIENCE)
 
     def inspect(self, container: str) -> Any:
         return json.loads(self.call("container", "inspect", container))[0]
@@ -113,46 +130,57 @@ class Contender:
 
     def clear(self) -> None:
         """Remove every container and every network of the run's own."""
-        if ids := self.call("ps", "-aq").split():
-            self.call(*self.remove, *ids, timeout=600)
+        deadline = time.monotonic() + 10 * PATIENCE
+        while ids := self.call("ps", "-aq").split():
+            try:
+                self.call(*self.remove, *ids, timeout=5 * PATIENCE)
+            except RuntimeError:  # a start that was given up may be under way still
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
         names = self.call("network", "ls", "--format", "{{.Name}}").split()
-        if extra := [name for name in names if name not in ("bridge", "host", "none", "podman")]:
-            self.call("network", "rm", *extra, timeout=600)
+        for name in names:
+            if name not in ("bridge", "host", "none", "podman"):
+                self.call("network", "rm", name)
 
     def _variables(self) -> dict[str, str]:
         return {**os.environ, **self.environment}
 
 
-def netpy(place: Place, _options: Sequence[str] = ()) -> Contender:
+def netpy(place: Place) -> Contender:
     address = f"unix://{place.root}/api.sock"
     flags = ["--data-root", f"{place.root}/data", "--exec-root", f"{place.root}/run", "-H", address]
     daemon = [NETPY, "daemon", *flags, "--pidfile", f"{place.root}/pid"]
     return Contender("netpy", place, [NETPY], daemon, {"NETPY_HOST": address})
 
 
-def docker(place: Place, runtime: Sequence[str] = ()) -> Contender:
+def docker(place: Place) -> Contender:
     address = f"unix://{place.root}/api.sock"
     flags = ["--data-root", f"{place.root}/data", "--exec-root", f"{place.root}/run", "-H", address]
     # Live restore is what netpy always does: containers outlive the daemon.
-    daemon = ["dockerd", *flags, "--pidfile", f"{place.root}/pid", "--live-restore", *runtime]
+    daemon = ["dockerd", *flags, "--pidfile", f"{place.root}/pid", "--live-restore"]
     return Contender("docker", place, ["docker"], daemon, {"DOCKER_HOST": address})
 
 
-def podman(place: Place, _options: Sequence[str] = ()) -> Contender:
+def podman(place: Place) -> Contender:
     configuration = place.root / "containers.conf"
     # It asks for limits above those of a machine without CAP_SYS_RESOURCE unless told others.
     limits = 'default_ulimits = ["nofile=10000:10000", "nproc=10000:10000"]'
     configuration.write_text(f'[containers]\n{limits}\nlog_driver = "k8s-file"\n[engine]\nevents_logger = "file"\n')
     roots = {"--root": "data", "--runroot": "run", "--tmpdir": "tmp", "--network-config-dir": "networks"}
     flags = [word for flag, name in roots.items() for word in (flag, str(place.root / name))]
-    runtime = "crun" if shutil.which("crun") else "runc"
-    client = ["podman", *flags, "--cgroup-manager", "cgroupfs", "--runtime", runtime]
+    client = ["podman", *flags, "--cgroup-manager", "cgroupfs", "--runtime", ""]
     # Without a time its `rm -f` waits ten seconds for programs that ignore SIGTERM; Docker's kills at once.
     remove = ("rm", "-f", "-t", "0")
     return Contender("podman", place, client, [], {"CONTAINERS_CONF": str(configuration)}, remove)
 
 
 KINDS = {"netpy": (netpy, NETPY), "docker": (docker, "dockerd"), "podman": (podman, "podman")}
+DESCRIBED = {  # what each is asked for its version and its runtime
+    "netpy": (("version", "{{.Server.Version}}"), ("info", "{{.DefaultRuntime}}")),
+    "docker": (("version", "{{.Server.Version}}"), ("info", "{{.DefaultRuntime}}")),
+    "podman": (("version", "{{.Client.Version}}"), ("info", "{{.Host.OCIRuntime.Name}}")),
+}
 
 
 def installed() -> list[str]:
@@ -162,3 +190,26 @@ def installed() -> list[str]:
         if name not in found:
             print(f"{name} is not installed: left out", file=sys.stderr)
     return found
+
+
+def prepare(contender: Contender) -> None:
+    """Start it, give it an image, let it run a container, and note what it says it is.
+
+    netpy looks for the fastest runtime that works itself, Docker has the one it comes with; Podman is told.
+    """
+    candidates = [name for name in RUNTIMES if shutil.which(name)] if contender.name == "podman" else [""]
+    for runtime in candidates:
+        if runtime:
+            contender.client[-1] = runtime
+        try:
+            if not contender.runtime:
+                contender.start()
+                contender.import_image()
+            contender.runtime = runtime or "its own"
+            contender.call("run", "--rm", "busybox", "true")
+            break
+        except RuntimeError:
+            if runtime == candidates[-1]:
+                raise
+    version, running = (contender.call(noun, "--format", text) for noun, text in DESCRIBED[contender.name])
+    contender.version, contender.runtime = version, running

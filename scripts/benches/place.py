@@ -40,7 +40,8 @@ class Holder:
     def __init__(self, prepare: str) -> None:
         script = f"set -e; {prepare}\necho ready; exec cat >/dev/null"
         command = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", script]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen(command, start_new_session=True, **pipes)
         assert self.process.stdout
         if self.process.stdout.readline() != b"ready\n":
             raise RuntimeError("namespaces could not be made; root is needed")
@@ -69,9 +70,10 @@ class Holder:
     def spawn(
         self, command: Sequence[str], environment: Mapping[str, str] | None = None, **files: int | IO[bytes] | None
     ) -> subprocess.Popen[bytes]:
-        """Start a command inside; standard streams that are not given are null."""
+        """Start a command inside; streams that are not given are null. Ctrl-C at the terminal is not for it."""
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **files}
-        return self.do(lambda: subprocess.Popen(command, env=environment and dict(environment), **streams))
+        variables = environment and dict(environment)
+        return self.do(lambda: subprocess.Popen(command, env=variables, start_new_session=True, **streams))
 
     def run(self, *command: str, timeout: float = 60) -> str:
         """What a command inside prints; RuntimeError with its last words when it fails."""

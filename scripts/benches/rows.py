@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 OURS = "netpy"
 Better = Literal["lower", "higher"]
-Verdict = Literal["met", "missed", "open"]
+Verdict = Literal["met", "missed", "open", "no goal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,11 @@ def bound(limit: float) -> Clause:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: samples by contender, in `unit`; `failed` says why a contender has none."""
+    """One line of the table: samples by contender, in `unit`; `failed` says why a contender has none.
+
+    A curve has `at`: the place of every sample along an axis, such as the number of containers there were. It has no
+    goal and stands in a chart instead of the table.
+    """
 
     name: str
     goal: tuple[Clause, ...]
@@ -52,6 +56,8 @@ class Row:
     notes: tuple[str, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
     group: str = ""
+    at: tuple[float, ...] = ()
+    axis: str = ""
 
     def median(self, name: str) -> float | None:
         samples = self.values.get(name)
@@ -67,21 +73,25 @@ class Row:
         ours, theirs = self.median(OURS), self.median(than)
         return ours / theirs if ours is not None and theirs else None
 
+    def goal_text(self) -> str:
+        return "; ".join(clause.text(self.better, self.unit) for clause in self.goal)
+
     def verdict(self) -> Verdict:
         """Of all clauses together: one missed is missed, one open leaves it open."""
-        verdicts = [self.judge(clause) for clause in self.goal]
-        if not verdicts or "missed" in verdicts:
-            return "missed" if verdicts else "open"
-        return "open" if "open" in verdicts else "met"
+        verdicts: list[Verdict] = [self.judge(clause) for clause in self.goal]
+        if not verdicts:
+            return "no goal"
+        return next((kind for kind in ("missed", "open") if kind in verdicts), "met")
 
     def judge(self, clause: Clause) -> Verdict:
         ours = self.median(OURS)
-        limit = self._limit(clause)
+        limit = self.limit(clause)
         if ours is None or limit is None:
             return "open"
         return "met" if (ours <= limit if self.better == "lower" else ours >= limit) else "missed"
 
-    def _limit(self, clause: Clause) -> float | None:
+    def limit(self, clause: Clause) -> float | None:
+        """What the clause asks of our median, in the row's unit; nothing when the others were not measured."""
         if not clause.than:
             return clause.factor
         theirs = [median for name in clause.than if (median := self.median(name)) is not None]
@@ -99,5 +109,6 @@ def from_json(documents: Iterable[Mapping[str, Any]]) -> list[Row]:
     rows: list[Row] = []
     for document in documents:
         clauses = tuple(Clause(clause["factor"], tuple(clause["than"])) for clause in document["goal"])
-        rows.append(Row(**{**document, "goal": clauses, "notes": tuple(document["notes"])}))
+        listed = {name: tuple(document[name]) for name in ("notes", "at")}
+        rows.append(Row(**{**document, **listed, "goal": clauses}))
     return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 
 from scripts.benches.contenders import Contender
 from scripts.benches.rows import Clause, Row
@@ -32,6 +33,10 @@ class Samples:
     def fail(self, row: str, contender: Contender, reason: str) -> None:
         print(f"{row}: {contender.name}: {reason}", file=sys.stderr)
         self.failed[row].setdefault(contender.name, reason)
+
+    def curve(self, name: str, at: tuple[float, ...], axis: str, unit: str = "ms") -> Row:
+        """The samples of that name as a curve: the nth of each contender lies at the nth of `at`."""
+        return replace(self.row(name, unit=unit), at=at, axis=axis)
 
     def row(self, name: str, goal: tuple[Clause, ...] = (), unit: str = "ms", notes: tuple[str, ...] = ()) -> Row:
         """The row of that name, where less is better."""

@@ -2,15 +2,13 @@
 
 The same driver twice: once hard-wired, and once as a package would bring it, behind the guard that holds foreign
 drivers to the rules. Rounds are interleaved, on the real kernel in a namespace of its own, and in memory, where the
-controller's own time is all there is. `median_overhead` is for scripts/bench.
+controller's own time is all there is. The engines take no part.
 """
 
 from __future__ import annotations
 
 import gc
 import secrets
-import statistics
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -25,6 +23,9 @@ from netpy.kernel.memory import MemoryKernel
 from netpy.model import EndpointSpec, NetworkSpec, Sandbox
 from netpy.store import Store
 from netpy.testing import RecordingNames
+from scripts.benches.contenders import Contender
+from scripts.benches.options import Options
+from scripts.benches.rows import Row, against
 
 INSTANCE = "netpybench"
 
@@ -89,22 +90,11 @@ def on_linux(rounds: int) -> dict[str, list[float]]:
         return netns.run_in(f"{base}-host", live)
 
 
-def median_overhead(found: dict[str, list[float]]) -> float:
-    """How much longer the plugin takes, as a part of the hard-wired one's median: 0.05 is five percent."""
-    return statistics.median(found["pluginbridge"]) / statistics.median(found["bridge"]) - 1
-
-
-def main() -> int:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    for place, measure in (("in memory", in_memory), ("on Linux", on_linux)):
-        found = measure(rounds)
-        built_in, plugin = (statistics.median(found[name]) for name in ("bridge", "pluginbridge"))
-        print(
-            f"attach + detach {place}: built in {built_in:.3f} ms, as a plugin {plugin:.3f} ms, "
-            f"overhead {median_overhead(found):+.1%}"
-        )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def run(_contenders: list[Contender], options: Options) -> list[Row]:
+    """As a plugin it may take a twentieth more than built in."""
+    rows: list[Row] = []
+    for place, measured in (("in memory", in_memory), ("on Linux", on_linux)):
+        found = measured(20 * options.rounds)
+        values = {"netpy": found["pluginbridge"], "built in": found["bridge"]}
+        rows.append(Row(f"attach and detach as a plugin, {place}", (against(1.05, "built in"),), values))
+    return rows

@@ -2,9 +2,7 @@
 
 For each, ADD and DEL (setup and teardown) of a second container of a network that is up, in a namespace that plays the
 host, in turn, so that whatever else the machine does hits all alike. The wall clock from the start of the first process
-to the end of the last is reported, and the processor time of all of them, medians in milliseconds. Needs root.
-
-    python scripts/bench_cni.py [ROUNDS]
+to the end of the last is reported, and the processor time of all of them. The engines take no part.
 """
 
 from __future__ import annotations
@@ -13,8 +11,6 @@ import json
 import os
 import resource
 import secrets
-import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,13 +20,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scripts.benches.contenders import Contender
+from scripts.benches.options import Options
+from scripts.benches.rows import Row, against
+
 REFERENCE = Path("/usr/lib/cni")
 NETAVARK = Path("/usr/lib/podman/netavark")
 PORTS = {"first": 18080, "second": 18081}
 Json = dict[str, Any]
 
 
-def run(command: list[str], text: str = "", **variables: str) -> str:
+def output(command: list[str], text: str = "", **variables: str) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CNI_"))}
     done = subprocess.run(command, input=text, capture_output=True, text=True, env={**environment, **variables})
     if done.returncode:
@@ -39,20 +39,20 @@ def run(command: list[str], text: str = "", **variables: str) -> str:
 
 
 @dataclass
-class Place:
-    """A namespace that plays the host, two containers in it, and a directory."""
+class Stand:
+    """A namespace that plays the host, two containers beside it, and a directory."""
 
     path: Path
     name: str = field(default_factory=lambda: f"netpy-bench-{secrets.token_hex(3)}")
 
     def __post_init__(self) -> None:
         for part in ("host", *PORTS):
-            run(["ip", "netns", "add", f"{self.name}-{part}"])
-            run(["nsenter", f"--net={self.netns(part)}", "ip", "link", "set", "lo", "up"])
+            output(["ip", "netns", "add", f"{self.name}-{part}"])
+            output(["nsenter", f"--net={self.netns(part)}", "ip", "link", "set", "lo", "up"])
 
     def close(self) -> None:
         for part in ("host", *PORTS):
-            run(["ip", "netns", "del", f"{self.name}-{part}"])
+            output(["ip", "netns", "del", f"{self.name}-{part}"])
 
     def netns(self, part: str) -> str:
         return f"/run/netns/{self.name}-{part}"
@@ -69,7 +69,7 @@ class Place:
             "CNI_PATH": str(path.parent),
             "NETPY_CNI_STATE": str(self.path / "state"),
         }
-        said = run(self.here(str(path)), json.dumps(conf), **variables)
+        said = output(self.here(str(path)), json.dumps(conf), **variables)
         return json.loads(said) if said.strip() else {}
 
 
@@ -80,11 +80,11 @@ def mapping(who: str) -> Json:
 class Netpy:
     """netpy-cni, as `netpy-cni install` puts it into a plugin directory."""
 
-    name = "netpy-cni"
+    name = "netpy"
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Stand) -> None:
         self._place = place
-        installed = run([str(Path(sys.executable).parent / "netpy-cni"), "install", str(place.path / "bin")])
+        installed = output([str(Path(sys.executable).parent / "netpy-cni"), "install", str(place.path / "bin")])
         self._path = Path(installed.strip())
 
     def _conf(self, who: str) -> Json:
@@ -108,7 +108,7 @@ class Reference:
 
     name = "bridge+portmap"
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Stand) -> None:
         self._place = place
         ipam = {
             "type": "host-local",
@@ -138,7 +138,7 @@ class Netavark:
 
     name = "netavark"
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Stand) -> None:
         self._place = place
 
     def _do(self, verb: str, who: str) -> None:
@@ -162,7 +162,7 @@ class Netavark:
             "network_info": {"other": network},
         }
         config = str(self._place.path / "netavark")
-        run(self._place.here(str(NETAVARK), "--config", config, verb, self._place.netns(who)), json.dumps(asked))
+        output(self._place.here(str(NETAVARK), "--config", config, verb, self._place.netns(who)), json.dumps(asked))
 
     def add(self, who: str) -> None:
         self._do("setup", who)
@@ -180,39 +180,29 @@ def timed(work: Callable[[str], None]) -> tuple[float, float]:
     return wall * 1000, spent * 1000
 
 
-def measure(rounds: int) -> list[str]:
-    """Lines of a table. Peers that are not installed are left out."""
+PEERS = {Netpy: True, Reference: (REFERENCE / "portmap").exists(), Netavark: NETAVARK.exists()}
+ROWS = ("ADD", "ADD, processor", "DEL", "DEL, processor")
+
+
+def run(_contenders: list[Contender], options: Options) -> list[Row]:
+    """The wall clock and the processor's time of both verbs, in milliseconds, for what is installed."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
-        place = Place(Path(directory))
+        place = Stand(Path(directory))
         try:
-            return _measured(place, rounds)
+            peers = [kind(place) for kind, there in PEERS.items() if there]
+            return _measured(peers, options.rounds)
         finally:
             place.close()
 
 
-def _measured(place: Place, rounds: int) -> list[str]:
-    peers: list[Netpy | Reference | Netavark] = [Netpy(place)]
-    peers += [Reference(place)] if (REFERENCE / "portmap").exists() and shutil.which("iptables") else []
-    peers += [Netavark(place)] if NETAVARK.exists() else []
-    samples: dict[str, list[tuple[float, ...]]] = {peer.name: [] for peer in peers}
-    load = os.getloadavg()[0]
-    lines: list[str] = []
+def _measured(peers: list[Netpy | Reference | Netavark], rounds: int) -> list[Row]:
+    samples: dict[str, dict[str, list[float]]] = {row: {peer.name: [] for peer in peers} for row in ROWS}
     for _ in range(rounds):
         for peer in peers:
             PORTS.update({who: 18080 + 10 * peers.index(peer) + n for n, who in enumerate(PORTS)})
             peer.add("first")
-            samples[peer.name].append((*timed(peer.add), *timed(peer.delete)))
+            for row, taken in zip(ROWS, (*timed(peer.add), *timed(peer.delete)), strict=True):
+                samples[row][peer.name].append(taken)
             peer.delete("first")
-    title = f"ms, median of {rounds}"
-    loads = f"(load {load:.1f} to {os.getloadavg()[0]:.1f})"
-    lines.append(f"{title:24}{'ADD':>8}{'DEL':>8}{'both':>8}{'processor':>12}   {loads}")
-    for name, rows in samples.items():
-        add, delete = (statistics.median(row[n] for row in rows) for n in (0, 2))
-        both = statistics.median(row[0] + row[2] for row in rows)
-        spent = statistics.median(row[1] + row[3] for row in rows)
-        lines.append(f"{name:24}{add:8.1f}{delete:8.1f}{both:8.1f}{spent:12.1f}")
-    return lines
-
-
-if __name__ == "__main__":
-    print("\n".join(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 15)))
+    others = tuple(peer.name for peer in peers[1:])
+    return [Row(row, (against(1.0, *others),) if others else (), values) for row, values in samples.items()]
