@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,9 +78,17 @@ def leave(place: Place) -> None:
     place.close()
 
 
-def look_back(stage: Path) -> None:
-    """Remove the run's directory, and say what is still there."""
+def parents() -> set[Path]:
+    """Control groups that Docker and Podman put theirs into, and leave."""
+    return {path for name in ("docker", "libpod_parent", "conmon") for path in Path("/sys/fs/cgroup").glob(f"*/{name}")}
+
+
+def look_back(stage: Path, groups: set[Path]) -> None:
+    """Remove the run's directory and what was added to `groups`, and say what is still there."""
     shutil.rmtree(stage, ignore_errors=True)
+    for path in parents() - groups:
+        with suppress(OSError):  # somebody else has come to use it
+            path.rmdir()
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     left = [f"mount {mount}" for mount in mounts if mount.startswith(str(stage))]
     left += [str(path) for path in [stage] if path.exists()]
@@ -105,7 +113,7 @@ def run(groups: Sequence[str], options: Options, wanted: Sequence[str]) -> dict[
     document: dict[str, Any] = {"machine": machine(), "contenders": {}, "groups": {}, "rows": []}
     with ExitStack() as stack:
         stage = Path(tempfile.mkdtemp(prefix="netpy-bench-", dir="/var/tmp"))
-        stack.callback(look_back, stage)
+        stack.callback(look_back, stage, parents())
         contenders = [found for name in wanted if (found := enter(name, stage, stack))]
         for contender in contenders:
             document["contenders"][contender.name] = {"version": contender.version, "runtime": contender.runtime}
