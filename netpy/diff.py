@@ -63,6 +63,7 @@ class Delete:
 
 
 Change = Create | Update | Delete
+Order = tuple[int, bool, Key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def by_key(state: Iterable[KernelObject]) -> dict[Key, KernelObject]:
     found: dict[Key, KernelObject] = {}
     for obj in state:
         other = found.setdefault(obj.key, obj)
-        if other != obj:
+        if other is not obj and other != obj:
             raise ValueError(f"two objects with one key {obj.key}: {other} and {obj}")
     return found
 
@@ -98,25 +99,29 @@ def by_key(state: Iterable[KernelObject]) -> dict[Key, KernelObject]:
 def diff(found: Iterable[KernelObject], wanted: Iterable[KernelObject]) -> Plan:
     """The changes that turn the state `found` into the state `wanted`."""
     before, after = by_key(found), by_key(wanted)
-    deletes: list[Delete] = []
-    makes: list[Create | Update] = []
+    deletes: list[tuple[Order, Change]] = []
+    makes: list[tuple[Order, Change]] = []
     for key, obj in before.items():
         if key not in after or _must_replace(obj, after[key]):
-            deletes.append(Delete(obj))
+            deletes.append((_order(obj, key), Delete(obj)))
     for key, obj in after.items():
         old = before.get(key)
         if old is None or _must_replace(old, obj):
-            makes.append(Create(obj))
-        elif old != obj:
-            makes.append(Update(old, obj))
-    deletes.sort(key=lambda c: _order(c.before), reverse=True)
-    makes.sort(key=lambda c: _order(c.after))
-    return Plan((*deletes, *makes))
+            makes.append((_order(obj, key), Create(obj)))
+        elif old is not obj and old != obj:
+            makes.append((_order(obj, key), Update(old, obj)))
+    deletes.sort(key=_when, reverse=True)
+    makes.sort(key=_when)
+    return Plan(tuple(change for _, change in (*deletes, *makes)))
 
 
-def _order(obj: KernelObject) -> tuple[int, bool, Key]:
+def _order(obj: KernelObject, key: Key) -> Order:
     """When to make it: by rank; among routes, those on-link before those through a next hop, which may need them."""
-    return obj.RANK, bool(getattr(obj, "via", "")), obj.key
+    return obj.RANK, bool(getattr(obj, "via", "")), key
+
+
+def _when(entry: tuple[Order, Change]) -> Order:
+    return entry[0]
 
 
 def apply(plan: Plan, state: Iterable[KernelObject]) -> State:
@@ -144,7 +149,7 @@ def _reverse(change: Change) -> Change:
 def _must_replace(old: KernelObject, new: KernelObject) -> bool:
     if type(old) is not type(new):
         return True
-    return old != new and any(getattr(old, name) != getattr(new, name) for name in _fixed(type(old)))
+    return old is not new and old != new and any(getattr(old, name) != getattr(new, name) for name in _fixed(type(old)))
 
 
 @cache

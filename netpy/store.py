@@ -60,6 +60,11 @@ class Transaction:
         """Add the record, or replace it where it stands."""
         self._connection.execute(_PUT, (kind, id, json.dumps(body, separators=(",", ":"))))
 
+    def set(self, kind: str, id: str, field: str, value: str) -> bool:
+        """Change one field of a record in place, however large the rest; False when there is no such record."""
+        change = "UPDATE record SET body = json_set(body, ?, ?) WHERE kind = ? AND id = ?"
+        return self._connection.execute(change, (f"$.{field}", value, kind, id)).rowcount > 0
+
     def delete(self, kind: str, id: str) -> None:
         """Remove the record; succeeds when there is none."""
         self._connection.execute("DELETE FROM record WHERE kind = ? AND id = ?", (kind, id))
@@ -176,8 +181,14 @@ def decode(cls: type[T], body: Json) -> T:
 
 
 def _encoded(value: object) -> Any:
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if (names := _dataclass_fields(kind)) is not None:
+        fields = [(name, getattr(value, name)) for name in names]
+        return {name: field if type(field) in _PLAIN else _encoded(field) for name, field in fields}
     match value:
-        case None | bool() | int() | float() | str():
+        case bool() | int() | float() | str():
             return value
         case Path():
             return str(value)
@@ -188,10 +199,16 @@ def _encoded(value: object) -> Any:
             return sorted(_encoded(item) for item in cast(AbstractSet[object], value))
         case tuple() | list():
             return [_encoded(item) for item in cast(tuple[object, ...], value)]
-        case _ if dataclasses.is_dataclass(value):
-            return {name: _encoded(getattr(value, name)) for name in _field_names(type(value))}
         case _:
             raise TypeError(f"cannot be stored: {value!r}")
+
+
+_PLAIN = frozenset({type(None), bool, int, float, str})
+
+
+@cache
+def _dataclass_fields(cls: type) -> tuple[str, ...] | None:
+    return _field_names(cls) if dataclasses.is_dataclass(cls) else None
 
 
 @cache

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from netpy.diff import Create, Delete, Plan
 from netpy.kernel import Action, Announce, FlushConntrack, ForgetUnanswered
-from netpy.objects import Address, LinkObject, Publish
+from netpy.objects import Address, KernelObject, LinkObject, Publish
 
 
 def followups(plan: Plan, macs: Mapping[tuple[str, str], str]) -> list[Action]:
@@ -25,6 +25,11 @@ def after_mending(plan: Plan, macs: Mapping[tuple[str, str], str]) -> list[Actio
     actions = followups(Plan(tuple(change for change in made if isinstance(change, Create))), macs)
     rules = any(not isinstance(change.after, LinkObject) and not change.key.netns for change in made)
     return [*actions, ForgetUnanswered()] if rules else actions
+
+
+def has_followups(obj: KernelObject) -> bool:
+    """Whether anything could follow when it comes or goes."""
+    return isinstance(obj, Address) or (isinstance(obj, Publish) and obj.protocol == "udp")
 
 
 def _actions(plan: Plan, macs: Mapping[tuple[str, str], str]) -> Iterator[Action]:

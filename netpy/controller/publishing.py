@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -39,6 +39,20 @@ class Published:
     closed: tuple[PortBinding, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateways:
+    """Where the ports of a sandbox are published: by family, and what that means for each of them.
+
+    `binding` is the host address of ports that state none; `theirs` are the families whose driver opens ports itself.
+    """
+
+    plugs: Mapping[Family, Plug]
+    routed: tuple[Family, ...]
+    translated: frozenset[Family]
+    binding: str
+    theirs: frozenset[Family]
+
+
 class Publishing:
     """Gives, holds and releases host ports. Thread-safe."""
 
@@ -56,12 +70,7 @@ class Publishing:
         PortTaken, Exhausted or KernelError when a port cannot be had; then nothing is left open. The closed ones
         are not released yet: that comes after the rules that use them are gone.
         """
-        gateways: dict[Family, Plug] = {
-            family: plug
-            for plug in after
-            for family in plug.endpoint.gateways
-            if self._opener(plug.network) != "nobody"
-        }
+        gateways = self._gateways(after)
         existing: dict[Slot, list[PortBinding]] = defaultdict(list)
         for binding in (b for plug in before for b in plug.endpoint.ports):
             existing[_slot(binding, binding.host_ip)].append(binding)
@@ -70,12 +79,12 @@ class Publishing:
         try:
             for request in ordered(r for plug in after for r in plug.endpoint.spec.ports):
                 for binding in self._serve(request, gateways, existing, (opened, hold)):
-                    bindings[gateways[family_of(binding.host_ip)].endpoint.id].append(binding)
+                    bindings[gateways.plugs[family_of(binding.host_ip)].endpoint.id].append(binding)
         except BaseException as error:
             self.close(opened, held=hold)
             if isinstance(error, Conflict | Exhausted | InvalidArgument):
                 kind = PortTaken if isinstance(error, Conflict) else type(error)
-                raise kind(f"{_failed(gateways.values())}: {error}") from error
+                raise kind(f"{_failed(gateways.plugs.values())}: {error}") from error
             raise
         closed = tuple(binding for left in existing.values() for binding in left)
         plugs = tuple(_with_ports(plug, bindings[plug.endpoint.id]) for plug in after)
@@ -102,24 +111,39 @@ class Publishing:
     def _serve(
         self,
         request: PortBinding,
-        gateways: dict[Family, Plug],
+        gateways: Gateways,
         existing: dict[Slot, list[PortBinding]],
         opening: tuple[list[PortBinding], bool],
     ) -> list[PortBinding]:
         """The bindings of one request: routed ones, kept ones and new ones."""
-        routed: list[Family] = [family for family, plug in gateways.items() if _is_routed(plug, family)]
-        served = [replace(request, host_ip=ANY[family], host_port=0, host_port_end=0) for family in sorted(routed)]
-        ips = host_ips(request, gateways.keys() - set(routed), self._default_binding(gateways.get(4)))
-        kept = [found for ip in ips if (found := _take(existing, request, ip))]
-        missing = [ip for ip in ips if ip not in {binding.host_ip for binding in kept}]
+        served = [replace(request, host_ip=ANY[family], host_port=0, host_port_end=0) for family in gateways.routed]
+        ips = host_ips(request, gateways.translated, gateways.binding)
+        kept = [found for ip in ips if (found := _take(existing, request, ip))] if existing else []
+        missing = [ip for ip in ips if ip not in {binding.host_ip for binding in kept}] if kept else ips
         if missing:
             wanted = replace(request, host_port=kept[0].host_port, host_port_end=0) if kept else request
             opened, hold = opening
-            theirs = any(self._opener(gateways[family_of(ip)].network) == "driver" for ip in missing)
+            theirs = gateways.theirs and any(family_of(ip) in gateways.theirs for ip in missing)
             fresh = self._open(wanted, missing, hold=hold and not theirs)
             opened += fresh
             kept += fresh
         return served + kept
+
+    def _gateways(self, plugs: Sequence[Plug]) -> Gateways:
+        found: dict[Family, Plug] = {
+            family: plug
+            for plug in plugs
+            for family in plug.endpoint.gateways
+            if self._opener(plug.network) != "nobody"
+        }
+        routed: list[Family] = [family for family, plug in found.items() if _is_routed(plug, family)]
+        return Gateways(
+            plugs=found,
+            routed=tuple(sorted(routed)),
+            translated=frozenset(found) - set(routed),
+            binding=self._default_binding(found.get(4)),
+            theirs=frozenset(family for family, plug in found.items() if self._opener(plug.network) == "driver"),
+        )
 
     def _open(self, request: PortBinding, ips: Sequence[str], *, hold: bool) -> list[PortBinding]:
         tried: set[int] = set()

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netpy.controller.leases import Leases
 from netpy.errors import InvalidArgument, NotFound
 from netpy.firewall.ports import Ports
 from netpy.model import Endpoint, Network
 from netpy.prefixes import Prefixes
-from netpy.store import Store, decode, encode
+from netpy.store import Store, Transaction, decode, encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +152,7 @@ class Records:
         endpoints = list(endpoints)
         with self._store.transaction() as transaction:
             for endpoint in endpoints:
-                transaction.put("endpoint", endpoint.id, encode(endpoint))
+                self._put_endpoint(transaction, endpoint)
                 if dns_port:
                     transaction.put("sandbox", endpoint.sandbox.id, {"dns_port": dns_port})
             for endpoint in drop:
@@ -165,6 +165,13 @@ class Records:
                 self._dns_ports[endpoint.sandbox.id] = dns_port
         for endpoint in drop:
             self.forget(endpoint)
+
+    def _put_endpoint(self, transaction: Transaction, endpoint: Endpoint) -> None:
+        known = self._endpoints.get(endpoint.id)
+        is_same = known is not None and replace(known, phase=endpoint.phase) == endpoint
+        # A thousand published ports are 200 KB, which are not written again to say that they are published now.
+        if not (is_same and transaction.set("endpoint", endpoint.id, "phase", endpoint.phase)):
+            transaction.put("endpoint", endpoint.id, encode(endpoint))
 
     def remember(self, endpoint: Endpoint) -> None:
         """Add or replace an endpoint in memory only."""

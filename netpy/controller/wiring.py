@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from netpy.controller.claims import Claims, link_kinds
-from netpy.controller.followups import after_mending, followups
+from netpy.controller.followups import after_mending, followups, has_followups
 from netpy.controller.moves import Move
 from netpy.controller.publishing import Opener
 from netpy.controller.records import Plug
@@ -27,6 +27,7 @@ from netpy.drivers import Driver
 from netpy.drivers.guard import Guarded
 from netpy.drivers.registry import BUILT_IN, Registry
 from netpy.errors import ApplyError, Conflict, KernelError, NetpyError
+from netpy.firewall.rules import Opening
 from netpy.kernel import Action, Kernel
 from netpy.model import Network
 from netpy.objects import (
@@ -200,10 +201,16 @@ class Wiring:
 
         What has one of the `spared` keys is not touched. Settings are not taken back. `cursory` as in `Kernel.observe`.
         """
-        target = self._kernel.lower(wanted)
-        keep = {obj.key for obj in target} | spared
-        old = {obj for obj in self._kernel.lower(before) if obj.key not in keep and not isinstance(obj, Sysctl)}
-        return diff(self._kernel.observe(target | old, cursory=cursory), target)
+        target, former = self._kernel.lower(wanted), self._kernel.lower(before)
+        # One map element or chain for each of what may be thousands of ports: what the records say of them is taken for
+        # true, and a backend that is refused looks for itself.
+        taken_for_true = Opening if cursory else ()
+        wanted_keys = {obj.key for obj in target}
+        going = {obj for obj in former if obj.key in wanted_keys or obj.key not in spared}
+        known = frozenset(obj for obj in going if isinstance(obj, taken_for_true))
+        old = {obj for obj in going - known if obj.key not in wanted_keys and not isinstance(obj, Sysctl)}
+        asked = frozenset(obj for obj in target | old if not isinstance(obj, taken_for_true))
+        return diff(self._kernel.observe(asked, cursory=cursory) | known, target)
 
     @staticmethod
     def is_common(state: State) -> bool:
@@ -235,7 +242,7 @@ class Wiring:
     def followups(self, before: State, after: State, plugs: Iterable[Plug]) -> list[Action]:
         """What is to be done after going from one state (over intents) to the other."""
         macs = {(plug.endpoint.sandbox.netns, plug.endpoint.ifname): plug.endpoint.mac for plug in plugs}
-        return followups(diff(before, after), macs)
+        return followups(diff(filter(has_followups, before), filter(has_followups, after)), macs)
 
     def announcements(self, plan: Plan, plugs: Iterable[Plug]) -> list[Action]:
         """What is to be done after a lowered plan that mended."""

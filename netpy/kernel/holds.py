@@ -48,7 +48,7 @@ class Holds:
             try:
                 if opened is not None:
                     opened.bind((host_ip, host_port))
-                    host_port = opened.getsockname()[1]
+                    host_port = host_port or opened.getsockname()[1]
             except OSError as error:
                 if opened is not None:
                     opened.close()

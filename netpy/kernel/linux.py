@@ -122,7 +122,7 @@ class LinuxKernel:
 
         def adapter(change: Change) -> tuple[str, str]:
             obj = _object(change)
-            if change.key in carried:
+            if carried and change.key in carried:
                 return "carried", ""
             if self._backend.handles(obj):
                 return "rules", ""

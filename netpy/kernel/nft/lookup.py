@@ -17,6 +17,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from itertools import islice
 
@@ -35,6 +36,8 @@ _ERROR, _DONE = 2, 3
 _INTERVAL_END = 1
 _ANONYMOUS = 1
 _ZERO = b"\0\0\0\0"
+_ATTRIBUTE = struct.Struct("HH")
+_PADDING = (b"", b"\0", b"\0\0", b"\0\0\0")
 # Half the answers that fit a receive buffer of the default size, were each to take a whole page.
 _IN_FLIGHT = 24
 
@@ -199,7 +202,8 @@ def _parse(data: bytes) -> Attributes:
 
 
 def attribute(type_: int, data: bytes) -> bytes:
-    return struct.pack("HH", 4 + len(data), type_) + data + bytes(-len(data) % 4)
+    length = len(data)
+    return _ATTRIBUTE.pack(4 + length, type_) + data + _PADDING[-length % 4]
 
 
 def text(type_: int, text: str) -> bytes:
@@ -237,13 +241,12 @@ def _comment(userdata: bytes) -> str:
 
 def element_parts(container: Set, key: Sequence[str], value: Sequence[str] = ()) -> list[bytes]:
     """The element as it is asked for, added or deleted; in a set of plain intervals, and the end of its subnet."""
-    lows, highs = zip(*map(_bounds, container.fields, key), strict=True)
-    inside = attribute(1 | NESTED, attribute(1, _pack(lows)))
-    if container.interval and len(container.fields) > 1:
-        inside += attribute(10 | NESTED, attribute(1, _pack(highs)))
+    bounds = list(map(_bounds, container.fields, key))
+    inside = attribute(1 | NESTED, attribute(1, _pack([low for low, _ in bounds])))
+    if container.interval and len(bounds) > 1:
+        inside += attribute(10 | NESTED, attribute(1, _pack([high for _, high in bounds])))
     if value:
-        data = [_bounds(kind, part)[0] for kind, part in zip(container.value, value, strict=True)]
-        inside += attribute(2 | NESTED, attribute(1, _pack(data)))
+        inside += attribute(2 | NESTED, attribute(1, _pack([low for low, _ in map(_bounds, container.value, value)])))
     parts = [attribute(1 | NESTED, inside)]
     if container.interval and len(container.fields) == 1 and (after := _after(key[0])):
         parts.append(_end(after))
@@ -271,6 +274,7 @@ def _after(subnet: str) -> bytes:
     return b"" if last + 1 >> network.max_prefixlen else (last + 1).to_bytes(network.max_prefixlen // 8, "big")
 
 
+@lru_cache(maxsize=4096)
 def _bounds(kind: str, text: str) -> tuple[bytes, bytes]:
     match kind:
         case "ifname":
@@ -290,7 +294,7 @@ def _bounds(kind: str, text: str) -> tuple[bytes, bytes]:
 def _pack(parts: Sequence[bytes]) -> bytes:
     if len(parts) == 1:
         return parts[0]
-    return b"".join(part + bytes(-len(part) % 4) for part in parts)
+    return b"".join([part + _PADDING[-len(part) % 4] for part in parts])
 
 
 def _unpack(fields: Sequence[str], data: bytes) -> list[bytes]:

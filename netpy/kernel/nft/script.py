@@ -52,7 +52,7 @@ def packed(reader: Reader, changes: Sequence[Change]) -> list[Step] | None:
             steps += batch.elements(verb, nft.table_of(found[0]).set_named(found[0].container), found)
             continue
         for obj in objects:
-            made = _whole(reader, verb, inner(obj))
+            made = _whole(reader, verb, obj)
             if made is None:
                 return None
             steps += made
@@ -78,7 +78,7 @@ def _container(obj: KernelObject) -> str:
 
 def _whole(reader: Reader, verb: str, obj: object) -> list[Step] | None:
     """The steps for what is no element; None for libnftables."""
-    match obj:
+    match inner(obj):
         case Ruleset(anchor=anchor, fault=fault) if fault or (anchor and verb == "delete"):
             return []  # see `_table`
         case Ruleset() as table:
