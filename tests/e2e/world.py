@@ -101,6 +101,11 @@ class Daemon:
 
     def start(self) -> None:
         """Start it and wait for the API to answer."""
+        self.launch()
+        eventually(lambda: self.run("version", check=False).returncode == 0 or self._died(), "the daemon answers")
+
+    def launch(self) -> None:
+        """Start it."""
         log = open(self.exec_root / "log", "ab")  # noqa: SIM115 - the process goes on writing
         self.process = subprocess.Popen(
             [
@@ -111,7 +116,6 @@ class Daemon:
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
         log.close()
-        eventually(lambda: self.run("version", check=False).returncode == 0 or self._died(), "the daemon answers")
 
     def kill(self) -> None:
         """As if the power of the process failed: SIGKILL, no clean-up."""
