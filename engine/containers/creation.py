@@ -7,6 +7,7 @@ nothing of it is in the kernel. Half-made ones are marked, and undone at the nex
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -52,11 +53,14 @@ def create(parts: Parts, request: Request) -> tuple[Entry, list[str]]:
 
 
 def undo(parts: Parts, entry: Entry) -> None:
-    """Take back a half-made container."""
+    """Take back a half-made container, with the volumes that were made for it."""
     identity = entry.id
+    fresh = [point["Name"] for point in entry.container.mounts if point.get("Fresh")]
     each(
         f"container {identity[:12]}",
         ("giving back its addresses", lambda: parts.controller.unreserve(identity)),
+        *((f"removing volume {n}", lambda n=n: parts.volumes.remove(n, force=True, leaving=identity)) for n in fresh),
+        ("removing its files", lambda: shutil.rmtree(parts.paths.home(identity), ignore_errors=True)),
         ("forgetting it", lambda: parts.records.drop(entry)),
     )
 
@@ -157,18 +161,32 @@ def _furnish(parts: Parts, entry: Entry) -> None:
         if attachment.spec.addresses:
             parts.controller.reserve(attachment.network, container.id, attachment.spec.addresses)
     point("before making volumes")
+    named = tuple(_named(parts, point) for point in container.mounts)
+    if named != container.mounts:  # written down before they are made, so that they can be taken back
+        container = parts.records.change(entry, mounts=named)
     points = tuple(_made(parts, point) for point in container.mounts)
     point("before making a directory")
     parts.paths.home(container.id).mkdir(parents=True, exist_ok=True)
     parts.records.change(entry, mounts=points, facts=with_phase(container, ""))
 
 
-def _made(parts: Parts, point: Json) -> Json:
-    """The mount point with its volume made; one without a name gets a new id for a name."""
+def _named(parts: Parts, point: Json) -> Json:
+    """The mount point with a name for its volume, a new id where it has none; `Fresh` if there is no such volume."""
     if point["Type"] != "volume":
         return point
-    name, wanted = point["Name"] or parts.new_id(), table(point, "Create")
-    labels = wanted.get("Labels") if point["Name"] else table(wanted, "Labels") | {ANONYMOUS: ""}
-    parts.volumes.create(name, driver=wanted.get("Driver") or "", labels=labels, options=wanted.get("Options"))
-    shown = {key: value for key, value in point.items() if key != "Create"}
-    return shown | {"Name": name, "Source": str(parts.volumes.path(name))}
+    if point["Name"]:
+        return point if parts.volumes.exists(point["Name"]) else point | {"Fresh": True}
+    wanted = table(point, "Create")
+    anonymous = wanted | {"Labels": table(wanted, "Labels") | {ANONYMOUS: ""}}
+    return point | {"Name": parts.new_id(), "Create": anonymous, "Fresh": True}
+
+
+def _made(parts: Parts, point: Json) -> Json:
+    """The mount point with its volume made."""
+    if point["Type"] != "volume":
+        return point
+    name, wanted = point["Name"], table(point, "Create")
+    labels, options = wanted.get("Labels"), wanted.get("Options")
+    parts.volumes.create(name, driver=wanted.get("Driver") or "", labels=labels, options=options)
+    shown = {key: value for key, value in point.items() if key not in ("Create", "Fresh")}
+    return shown | {"Source": str(parts.volumes.path(name))}

@@ -3,6 +3,9 @@
 Whatever ended the process, one function learns of it from the runtime's monitor: it gives back what the container
 held, decides about a restart, and then tells those who wait. So whoever was told can rely on ports and names being
 free.
+
+What was asked for is written down before the first signal is sent, and struck out when it is done: a daemon that takes
+over in between finishes it (`engine.containers.recovery`).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from engine.containers import removal, running, wiring
 from engine.containers.health import unwatched
 from engine.containers.parts import Parts, announce
 from engine.containers.records import Entry, require
-from engine.containers.release import release
+from engine.containers.release import PHASE, RESTARTING, STOPPING, release, with_phase
 from engine.containers.running import Hooks
 from engine.containers.timing import seconds_between
 from engine.containers.waiting import Waiter
@@ -59,7 +62,9 @@ class Endings:
             finished_at=finished,
             health=unwatched(container.state.health),
         )
-        facts = {key: value for key, value in container.facts.items() if key != "delay"}
+        begun = container.facts.get(PHASE, "")
+        facts = with_phase(container, "" if begun == STOPPING else begun)
+        facts.pop("delay", None)
         facts |= {} if delay is None else {"delay": str(delay)}
         container = parts.records.change(entry, state=ended, facts=facts)
         if oom:
@@ -69,7 +74,7 @@ class Endings:
         if delay is not None:
             parts.scheduler.after(delay, entry.id, lambda: self.again(entry))
         parts.waiters.exited(entry.id, (code, ""))
-        if delay is None and container.host_config.get("AutoRemove"):
+        if delay is None and begun != RESTARTING and container.host_config.get("AutoRemove"):
             self.remove_quietly(entry)
 
     def again(self, entry: Entry) -> None:
@@ -85,13 +90,13 @@ class Endings:
                 logger.warning("container %s cannot be restarted: %s", entry.id[:12], error)
                 self.parts.waiters.exited(entry.id, (entry.container.state.exit_code, str(error)))
 
-    def stop(self, entry: Entry, timeout: int | None, signal: str = "") -> None:
+    def stop(self, entry: Entry, timeout: int | None, signal: str = "", begun: str = STOPPING) -> None:
         """Ask it to end, and make it end after `timeout` seconds (negative: never). Equivalent: `docker stop`."""
         with entry.lock:
             require(entry, "stop")
             if lifecycle.is_idle(entry.container.state.status, "stop"):
                 return
-            container = self.parts.records.change(entry, stopped_by_user=True)
+            container = self._begun(entry, begun)
             if container.state.status == "restarting":
                 self._give_up(entry)
                 announce(self.parts, entry.container, "stop")
@@ -105,6 +110,7 @@ class Endings:
                 if entry.container.state.running:
                     self._send(entry, signals.SIGKILL)
             if not _ended(waiter, LAST_WAIT):
+                self._given_up(entry)
                 raise KernelError(f"container {entry.id} did not end {LAST_WAIT:.0f} seconds after it was killed")
         announce(self.parts, entry.container, "stop")
 
@@ -116,7 +122,7 @@ class Endings:
             require(entry, "kill")
             container = entry.container
             if number in (signals.SIGKILL, signal_number(container.config.get("StopSignal") or "TERM")):
-                self.parts.records.change(entry, stopped_by_user=True)
+                self._begun(entry, STOPPING if number == signals.SIGKILL else container.facts.get(PHASE, ""))
             if container.state.status == "restarting":
                 self._give_up(entry)
                 return
@@ -124,22 +130,21 @@ class Endings:
                 waiter = self.parts.waiters.register(entry.id, "not-running")
             self._send(entry, number)
         if waiter and not _ended(waiter, LAST_WAIT):
+            self._given_up(entry)
             raise KernelError(f"container {entry.id} has not ended {LAST_WAIT:.0f} seconds after it was killed")
 
     def restart(self, entry: Entry, timeout: int | None, signal: str = "") -> None:
         """Stop it if it runs, start it. Equivalent: `docker restart`."""
         with entry.lock:
             alive = lifecycle.is_alive(entry.container.state.status)
+            if alive:  # noted even of one that ends by itself now: one that removes itself stays for the second half
+                self.parts.records.change(entry, facts=with_phase(entry.container, RESTARTING))
         if alive:
-            # A container that removes itself stays for the second half.
-            with entry.lock:
-                auto_remove = entry.container.host_config.get("AutoRemove")
-                self._auto_remove(entry, False)
             try:
-                self.stop(entry, timeout, signal)
-            finally:
-                with entry.lock:
-                    self._auto_remove(entry, bool(auto_remove))
+                self.stop(entry, timeout, signal, begun=RESTARTING)
+            except BaseException:
+                self._given_up(entry)
+                raise
         with entry.lock:
             running.start(self.parts, entry, self.hooks)
         announce(self.parts, entry.container, "restart")
@@ -162,7 +167,7 @@ class Endings:
     def remove(self, entry: Entry, *, force: bool, volumes: bool) -> None:
         """Remove it; a running one only by force, which kills it first. Equivalent: `docker rm`."""
         if force:
-            self._kill_for_removal(entry)
+            self._kill_for_removal(entry, removal.phase(volumes))
         with entry.lock:
             if not self.parts.records.exists(entry):
                 return
@@ -176,24 +181,37 @@ class Endings:
             logger.warning("removing container %s: %s", entry.id[:12], error)
             self.parts.waiters.removed(entry.id, (entry.container.state.exit_code, str(error)))
 
-    def _kill_for_removal(self, entry: Entry) -> None:
+    def _kill_for_removal(self, entry: Entry, begun: str) -> None:
         with entry.lock:
             if not lifecycle.is_alive(entry.container.state.status):
                 return
             require(entry, "force-remove")
-            self.parts.records.change(entry, stopped_by_user=True)
+            self._begun(entry, begun)
             if entry.container.state.status == "restarting":
                 self._give_up(entry)
                 return
             waiter = self.parts.waiters.register(entry.id, "not-running")
             self._send(entry, signals.SIGKILL)
         if not _ended(waiter, LAST_WAIT):
+            self._given_up(entry)
             raise KernelError(f"could not kill container {entry.id}: it has not ended within {LAST_WAIT:.0f} seconds")
+
+    def _begun(self, entry: Entry, phase: str) -> Container:
+        """Write down that its end was asked for, and of what that is part."""
+        return self.parts.records.change(entry, stopped_by_user=True, facts=with_phase(entry.container, phase))
+
+    def _given_up(self, entry: Entry) -> None:
+        """It does not end: nobody shall take that up again unasked."""
+        with entry.lock:
+            if self.parts.records.exists(entry):
+                self.parts.records.change(entry, facts=with_phase(entry.container, ""))
 
     def _give_up(self, entry: Entry) -> None:
         """End the waiting for a restart."""
         self.parts.scheduler.cancel(entry.id)
         container = self.parts.records.change_state(entry, "exited")
+        if container.facts.get(PHASE) == STOPPING:
+            container = self.parts.records.change(entry, facts=with_phase(container, ""))
         self.parts.waiters.exited(entry.id, (container.state.exit_code, ""))
         if container.host_config.get("AutoRemove"):
             self.remove_quietly(entry)
@@ -211,10 +229,6 @@ class Endings:
         self.parts.runtime_of(entry.container).resume(entry.id)
         announce(self.parts, self.parts.records.change_state(entry, "unpause"), "unpause")
         self.hooks.on_running(entry)
-
-    def _auto_remove(self, entry: Entry, wanted: bool) -> None:
-        if entry.container.host_config.get("AutoRemove") != wanted:
-            self.parts.records.change(entry, host_config=entry.container.host_config | {"AutoRemove": wanted})
 
 
 def signal_number(text: str) -> int:

@@ -102,6 +102,18 @@ class Files:
         _overwrite(path, "".join(f"{line}\n" for line in kept))
         self._resolv_conf(container, wiring, anew=False)
 
+    def settle(self, container: Container, wiring: Wiring) -> None:
+        """After a crash: the lines of its own addresses are those of its networks, whatever was being changed."""
+        path = self._home(container.id) / HOSTS
+        wanted = _own_lines(container, wiring.addresses)
+        names = wanted[0].partition("\t")[2] if wanted else ""
+        lines = path.read_text().splitlines()
+        kept = [line for line in lines if line in wanted or not _is_own(line, names)]
+        kept += [line for line in wanted if line not in lines]
+        if kept != lines:
+            _overwrite(path, "".join(f"{line}\n" for line in kept))
+        self._resolv_conf(container, wiring, anew=False)
+
     def _hosts(self, container: Container, wiring: Wiring) -> str:
         extra = [str(entry) for entry in items(container.host_config, "ExtraHosts")]
         if wiring.mode == "host" and not extra:
@@ -120,15 +132,20 @@ class Files:
     def _resolv_conf(self, container: Container, wiring: Wiring, *, anew: bool) -> None:
         path = self._home(container.id) / RESOLV_CONF
         mark = path.with_suffix(".conf.hash")
-        if not anew and path.exists() and mark.exists() and _digest(path.read_bytes()) != mark.read_text():
+        if not anew and path.exists() and mark.exists() and _digest(path.read_bytes()) not in mark.read_text().split():
             return
         host, source = self._host_settings(wiring.mode)
         wishes = self.wishes(container)
         servers, search = wishes.servers or wiring.dns or None, wishes.search or wiring.search or None
         given = replace(wishes, servers=servers, search=search)
         text = texts.resolv_conf(wiring.mode, host, given, ipv6=wiring.ipv6, path=str(source))
+        new = _digest(text.encode())
+        if path.exists() and not anew:
+            if _digest(path.read_bytes()) == new:
+                return
+            _replace(mark, f"{mark.read_text()} {new}" if mark.exists() else new)  # either may be found after a crash
         _overwrite(path, text)
-        mark.write_text(_digest(text.encode()))
+        _replace(mark, new)
 
     def _host_settings(self, mode: Mode) -> tuple[texts.ResolvConf, Path]:
         source = self._defaults.etc / RESOLV_CONF
@@ -162,13 +179,29 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _is_own(line: str, names: str) -> bool:
+    """Whether a line of a hosts file is one of ours for an address of the container."""
+    address, _, rest = line.partition("\t")
+    return bool(names) and rest == names and not address.startswith("127.")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Change the content at once, whatever happens meanwhile."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
 def _overwrite(path: Path, text: str) -> None:
-    """Change the content and keep the inode, which may be mounted; a reader never finds the file empty."""
+    """Change the content and keep the inode, which may be mounted; a reader never finds the file empty.
+
+    Empty lines cover what is to be cut off, so that a crash in between leaves nothing of the old text.
+    """
     data = text.encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         point("before writing a file")
-        os.write(descriptor, data)
+        os.write(descriptor, data.ljust(os.fstat(descriptor).st_size, b"\n"))
         point("between writing a file and cutting it")
         os.ftruncate(descriptor, len(data))
     finally:

@@ -1,8 +1,8 @@
 """Plugging a container into networks and out of them, while it runs, before, and after.
 
 What a container is to be plugged into stands in its record; the controller knows only of running ones. A network that
-is added to a running container is attached first and recorded after, and one that is taken away the other way round,
-so that a crash between the two never leaves a record of what does not work.
+is added to a running container is attached first and recorded last, and one that is taken away the other way round:
+what a crash leaves half done is what is attached and not recorded, and `settle` takes that away.
 """
 
 from __future__ import annotations
@@ -29,12 +29,37 @@ def connect(parts: Parts, entry: Entry, reference: str, settings: Json) -> None:
     except BaseException:
         _unreserve(parts, container, network)
         raise
-    parts.records.change(entry, attachments=(*container.attachments, attachment))
     if endpoints:
         all_endpoints = parts.controller.endpoints(sandbox_id=container.id)
-        wired = wiring.wiring_of(parts, entry.container, all_endpoints)
-        parts.files.plugged(entry.container, wired, wiring.addresses_of(endpoints))
+        wired = wiring.wiring_of(parts, container, all_endpoints)
+        parts.files.plugged(container, wired, wiring.addresses_of(endpoints))
+    parts.records.change(entry, attachments=(*container.attachments, attachment))
     wiring.announce(parts, container, network, "connect")
+
+
+def settle(parts: Parts, entry: Entry) -> None:
+    """After a crash, of a running container: nothing is plugged in that its record does not say; its files follow."""
+    container = entry.container
+    wanted = {attachment.network for attachment in container.attachments}
+    endpoints = parts.controller.endpoints(sandbox_id=container.id)
+    live = [(endpoint, parts.controller.network(endpoint.network_id).name) for endpoint in endpoints]
+    for endpoint, network in live:
+        if network not in wanted:
+            parts.controller.detach(container.id, endpoint.network_id)
+        elif endpoint.spec.name != container.name:
+            parts.controller.rename(container.id, endpoint.spec.name, container.name)
+    settle_reservations(parts, container)
+    rest = [endpoint for endpoint, network in live if network in wanted]
+    if rest and not networking.is_host(container.host_config):
+        parts.files.settle(container, wiring.wiring_of(parts, container, rest))
+
+
+def settle_reservations(parts: Parts, container: Container) -> None:
+    """No address is kept for it but in networks that its record names."""
+    wanted = {attachment.network for attachment in container.attachments}
+    for network in parts.controller.reservations(container.id):
+        if network.name not in wanted:
+            parts.controller.unreserve(container.id, network.id)
 
 
 def plan_connect(

@@ -1,22 +1,34 @@
 """Taking over from an earlier daemon, however it ended: killed, crashed, the machine rebooted.
 
 Each container's record says what was begun. One that runs keeps running; one that ended while nobody looked is
-finished now, with the exit code that its monitor left; a half-made one is undone, a half-removed one removed. Then
-the controller brings the kernel in line, knowing who is alive, and what is to run with the daemon is started.
+finished now, with the exit code that its monitor left; a half-made one is undone, a half-removed one removed, and one
+that was asked to stop or to restart does so. Before that the controller brings the kernel in line, knowing who is
+alive, and afterwards what is to run with the daemon is started.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass, replace
 
 from engine import lifecycle
-from engine.containers import creation, removal, running, sources
+from engine.containers import creation, plugging, removal, running, sources
 from engine.containers.ending import Endings
 from engine.containers.parts import Parts
 from engine.containers.probing import healthy_start
 from engine.containers.records import Entry
-from engine.containers.release import CREATING, PHASE, REMOVING, STARTING, release, with_phase
+from engine.containers.release import (
+    CREATING,
+    PHASE,
+    REMOVING,
+    REMOVING_ALL,
+    RESTARTING,
+    STARTING,
+    STOPPING,
+    release,
+    with_phase,
+)
 from netpy.errors import NetpyError
 from netpy.model import Sandbox
 
@@ -38,6 +50,7 @@ class Recovery:
             return sandbox.id in alive
 
         self.parts.controller.reconcile(lives)
+        self.parts.volumes.settle()
         due: list[Entry] = []
         for entry in self.parts.records.entries():
             with entry.lock:
@@ -53,7 +66,7 @@ class Recovery:
         container = entry.container
         if container.state.running:
             return self.parts.runtime_of(entry.container).alive(entry.id)
-        if container.facts.get(PHASE) != STARTING:
+        if container.facts.get(PHASE) not in (STARTING, RESTARTING):
             return False
         state = self.parts.runtime_of(entry.container).state(entry.id)
         return state is not None and state.get("status") == "running"
@@ -61,29 +74,46 @@ class Recovery:
     def _settle(self, entry: Entry, alive: bool) -> list[Entry]:
         """Bring one record to rest. Returns it when it is to be started."""
         container = entry.container
-        match container.facts.get(PHASE, ""):
-            case phase if phase == CREATING:
-                creation.undo(self.parts, entry)
-                return []
-            case phase if phase == REMOVING or container.state.status in ("removing", "dead"):
-                self._remove(entry)
-                return []
-            case _ if alive:
-                self._adopt(entry)
-                return []
-            case phase if phase == STARTING:
-                self._undo_start(entry)
-            case _:
-                pass
-        return self._settle_dead(entry)
+        phase = container.facts.get(PHASE, "")
+        if phase == CREATING:
+            creation.undo(self.parts, entry)
+            return []
+        if phase in (REMOVING, REMOVING_ALL) or container.state.status in ("removing", "dead"):
+            self._remove(entry)
+            return []
+        if phase in (STOPPING, RESTARTING) and container.state.running:
+            self._resume(entry, alive, phase)
+            return []
+        if alive:
+            self._adopt(entry)
+            return []
+        if phase in (STARTING, RESTARTING):
+            self._undo_start(entry)
+        return [entry] if phase == RESTARTING else self._settle_dead(entry, cut_off=phase == STARTING)
 
-    def _settle_dead(self, entry: Entry) -> list[Entry]:
+    def _resume(self, entry: Entry, alive: bool, phase: str) -> None:
+        """It was asked to end, and may or may not have heard of it: see to that aside, with its own patience."""
+        self._adopt(entry) if alive else running.watch(self.parts, entry, self.endings.exited)
+
+        def finish() -> None:
+            try:
+                self.endings.restart(entry, None) if phase == RESTARTING else self.endings.stop(entry, None)
+            except NetpyError as error:
+                logger.warning("container %s: %s was begun and cannot be finished: %s", entry.id[:12], phase, error)
+
+        threading.Thread(target=finish, name="resume", daemon=True).start()
+
+    def _settle_dead(self, entry: Entry, *, cut_off: bool) -> list[Entry]:
         container = entry.container
         if container.state.running:
             # The monitor has the exit code; the watch tells it at once, and the usual end follows.
             running.watch(self.parts, entry, self.endings.exited)
             return []
+        plugging.settle_reservations(self.parts, container)
         state = container.state
+        if container.host_config.get("AutoRemove") and (state.status == "exited" or cut_off):
+            self._remove(entry)
+            return []
         if state.status == "restarting":
             self.parts.scheduler.after(lifecycle.FIRST_DELAY, entry.id, lambda: self.endings.again(entry))
             return []
@@ -110,6 +140,7 @@ class Recovery:
             )
             self.parts.records.change(entry, state=state, facts=with_phase(container, ""))
         running.watch(self.parts, entry, self.endings.exited)
+        plugging.settle(self.parts, entry)
         if entry.container.state.status == "running":
             self.endings.hooks.on_running(entry)
         sources.adopt(self.parts, container)
@@ -120,9 +151,10 @@ class Recovery:
         self.parts.records.change(entry, state=state, facts=with_phase(entry.container, ""))
 
     def _remove(self, entry: Entry) -> None:
-        state = replace(entry.container.state, status="dead")
-        self.parts.records.change(entry, state=state)
-        removal.remove(self.parts, entry, volumes=bool(entry.container.host_config.get("AutoRemove")))
+        container = entry.container
+        volumes = container.facts.get(PHASE) == REMOVING_ALL or bool(container.host_config.get("AutoRemove"))
+        self.parts.records.change(entry, state=replace(container.state, status="dead"))
+        removal.remove(self.parts, entry, volumes=volumes)
 
     def _start(self, entry: Entry) -> None:
         with entry.lock:

@@ -20,6 +20,8 @@ from netpy.faults import point
 logger = logging.getLogger(__name__)
 PHASE = "phase"
 STARTING, CREATING, REMOVING = "starting", "creating", "removing"
+REMOVING_ALL = "removing with volumes"
+STOPPING, RESTARTING = "stopping", "restarting"  # asked for while it ran: to be finished by whoever takes over
 
 
 def with_phase(container: Container, phase: str) -> dict[str, str]:

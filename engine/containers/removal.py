@@ -1,7 +1,8 @@
 """Removing a container: everything that was ever made for it, in an order that a crash can interrupt.
 
-The state goes to `removing` first; whatever is found in that state when the daemon starts is removed then. No step is
-left out because another failed; if something stays behind, so does the record, as `dead`, to be removed again.
+The state goes to `removing` first; whatever is found in that state when the daemon starts is removed then, with its
+unnamed volumes if they were to go. No step is left out because another failed; if something stays behind, so does the
+record, as `dead`, to be removed again.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 from engine import lifecycle
 from engine.containers.parts import Parts, announce
 from engine.containers.records import Entry
-from engine.containers.release import REMOVING, each, release, with_phase
+from engine.containers.release import REMOVING, REMOVING_ALL, each, release, with_phase
 from engine.containers.volumes import ANONYMOUS
+from engine.model import Container
 from netpy.errors import Conflict, KernelError, NetpyError
 
 
@@ -22,7 +24,7 @@ def remove(parts: Parts, entry: Entry, *, volumes: bool) -> None:
     """Remove a container that does not run. The caller holds its lock, and has stopped it if it was to be forced."""
     state = entry.container.state
     state = replace(state, status=lifecycle.step(state.status, "remove", entry.id))
-    container = parts.records.change(entry, state=state, facts=with_phase(entry.container, REMOVING))
+    container = parts.records.change(entry, state=state, facts=with_phase(entry.container, phase(volumes)))
     identity, paths = container.id, parts.paths
     failures = [] if entry.released else release(parts, container)
     failures += each(
@@ -34,19 +36,24 @@ def remove(parts: Parts, entry: Entry, *, volumes: bool) -> None:
     if failures:
         parts.records.change_state(entry, "removal-failed", error="; ".join(failures))
         raise KernelError(f"container {identity}: removal is incomplete: {'; '.join(failures)}")
+    if volumes:  # while the record still says which
+        remove_anonymous(parts, container)
     parts.records.drop(entry)
-    if volumes:
-        remove_anonymous(parts, [point["Name"] for point in container.mounts if point["Type"] == "volume"])
     announce(parts, container, "destroy")
     parts.waiters.removed(identity, (container.state.exit_code, ""))
 
 
-def remove_anonymous(parts: Parts, names: list[str]) -> None:
-    """Remove the unnamed volumes among these that nobody else mounts."""
-    for name in names:
+def phase(volumes: bool) -> str:
+    """What is noted of a removal that has begun: its second half has to know what was asked for."""
+    return REMOVING_ALL if volumes else REMOVING
+
+
+def remove_anonymous(parts: Parts, container: Container) -> None:
+    """Remove its unnamed volumes that nobody else mounts."""
+    for name in [point["Name"] for point in container.mounts if point["Type"] == "volume"]:
         try:
             if ANONYMOUS in (parts.volumes.get(name).get("Labels") or {}):
-                parts.volumes.remove(name)
+                parts.volumes.remove(name, leaving=container.id)
         except Conflict:
             continue  # another container has it by --volumes-from
         except NetpyError:

@@ -23,7 +23,7 @@ from engine.containers.documents import items
 from engine.containers.parts import Parts, Process, announce
 from engine.containers.probing import healthy_start
 from engine.containers.records import Entry, require
-from engine.containers.release import STARTING, release, with_phase
+from engine.containers.release import PHASE, RESTARTING, STARTING, release, with_phase
 from engine.model import Container
 from engine.oci.spec import SpecRequest, oci_spec
 from engine.runtime import accounts, host
@@ -74,7 +74,8 @@ def start(parts: Parts, entry: Entry, hooks: Hooks, *, by_user: bool = True) -> 
 def _begin(parts: Parts, entry: Entry, *, by_user: bool) -> Container:
     container = entry.container
     entry.released = False
-    facts = with_phase(container, STARTING)
+    again = container.facts.get(PHASE) == RESTARTING  # half of a restart: whoever takes over has to start it, too
+    facts = with_phase(container, RESTARTING if again else STARTING)
     if by_user:
         facts.pop("delay", None)
     return parts.records.change(

@@ -30,6 +30,7 @@ from netpy.store import Store
 
 KIND = "volume"
 ANONYMOUS = "com.docker.volume.anonymous"
+_CONDEMNED = ".removed"
 UsedBy = Callable[[str], list[str]]
 Publish = Callable[[str, str, Mapping[str, str]], object]
 """Tells of an action on a volume: the action, the name, more attributes."""
@@ -92,14 +93,21 @@ class Volumes:
             raise NotFound(f"get {name}: no such volume")
         return found
 
+    def exists(self, name: str) -> bool:
+        """Whether there is a volume of that name."""
+        return self._store.get(KIND, name) is not None
+
     def all(self) -> list[Json]:
         """Every volume's document."""
         return [body for _, body in self._store.all(KIND)]
 
-    def remove(self, name: str, *, force: bool = False) -> None:
-        """Remove a volume and its files. Conflict while a container, running or not, mounts it."""
+    def remove(self, name: str, *, force: bool = False, leaving: str = "") -> None:
+        """Remove a volume and its files. Conflict while a container, running or not, mounts it; one may be `leaving`.
+
+        The files go out of sight first, so that a crash leaves a whole volume or none (see `settle`).
+        """
         with self._locked(name):
-            users = self._used_by(name)
+            users = [user for user in self._used_by(name) if user != leaving]
             if users:
                 raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
             if self._store.get(KIND, name) is None:
@@ -107,13 +115,32 @@ class Volumes:
                     return
                 raise NotFound(f"get {name}: no such volume")
             filesystems.unmount(self.path(name))
-            point("before removing a volume")
+            condemned = self._condemned(name)
             if self.path(name).parent.exists():
-                shutil.rmtree(self.path(name).parent)
+                point("before removing a volume")
+                self.path(name).parent.rename(condemned)
             self._store.delete(KIND, name)
+            point("before removing a volume's files")
+            if condemned.exists():
+                shutil.rmtree(condemned)
             self.tell("destroy", name)
         with self._guard:
             self._locks.pop(name, None)
+
+    def settle(self) -> None:
+        """After a crash: a volume that was being removed is whole again while it has a record, and else gone."""
+        for condemned in self._root.glob(f".*{_CONDEMNED}"):
+            name = condemned.name[1:].removesuffix(_CONDEMNED)
+            if self._store.get(KIND, name) is None:
+                shutil.rmtree(condemned, ignore_errors=True)
+            else:
+                condemned.rename(self._root / name)
+        for document in self.all():
+            self.path(document["Name"]).mkdir(parents=True, exist_ok=True, mode=0o755)
+
+    def _condemned(self, name: str) -> Path:
+        """Where its files are while it is removed: no volume's name begins with a dot."""
+        return self._root / f".{name}{_CONDEMNED}"
 
     def prune(self, chosen: Callable[[Json], bool]) -> list[str]:
         """Remove those of the `chosen` that no container mounts. Returns the names."""

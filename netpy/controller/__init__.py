@@ -231,6 +231,11 @@ class Controller:
         with self._records.lock:
             self._records.unreserve(holder, self._records.find(network).id if network else "")
 
+    def reservations(self, holder: str) -> list[Network]:
+        """The networks in which addresses are kept for `holder`."""
+        with self._records.lock:
+            return self._records.reserved(holder)
+
     def rename(self, sandbox_id: str, old: str, new: str) -> None:
         """The sandbox's owner is called `new` now: endpoints and DNS names follow."""
         self._detachment.rename(sandbox_id, old, new)

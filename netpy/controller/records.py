@@ -228,6 +228,10 @@ class Records:
             for address in reservation.addresses:
                 self.leases.unreserve(reservation.network_id, address)
 
+    def reserved(self, holder: str) -> list[Network]:
+        """The networks in which something is kept for the holder."""
+        return [self._networks[each.network_id] for each in self._reservations.values() if each.holder == holder]
+
     # ---- start ---------------------------------------------------------------------------------------------------
 
     def _is_last(self, endpoint: Endpoint, dropped: Sequence[Endpoint]) -> bool:

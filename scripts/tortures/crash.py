@@ -25,7 +25,6 @@ from tortures.crash_stage import Stage, settled
 from tortures.crash_traces import Traces
 from tortures.tally import Options, Tally
 
-
 HALVES = (  # what a daemon may find when it starts: an operation that was cut off at a point
     ("start", "after the monitor reports #1", start_t),
     ("rm -f", "detaching its networks #1", remove_t),
@@ -104,7 +103,9 @@ class Matrix:
             self._cut_off(half)
             stage.arm("")
 
-        operation = Operation(name=f"daemon start after half of {name}", before=broken, act=_up, undo=_up, outcome=_is_up)
+        operation = Operation(
+            name=f"daemon start after half of {name}", before=broken, act=_up, undo=_up, outcome=_is_up
+        )
         found: list[tuple[Operation, str]] = []
         with self._trial(operation, "nothing killed"):
             operation.before(self._stage)

@@ -52,7 +52,7 @@ def network_gone(stage: Stage) -> str:
 
 
 def connection(stage: Stage) -> str:
-    """Whether t is plugged into the second network: its record, the network's, its files and its interface must agree."""
+    """Whether it is plugged into the second network: both records, its hosts file and its interface must agree."""
     container: Any = stage.container("tee")
     told = container["NetworkSettings"]["Networks"].get("second")
     listed = container["Id"] in stage.ask("GET", "/networks/second")["Containers"]
@@ -113,7 +113,9 @@ def stopping(stage: Stage) -> str:
 def restarting(stage: Stage) -> str:
     """A restart that came through has another process; one that did not has the old one."""
     old = Path(f"{stage.faults}.pid").read_text()
-    settled(lambda: stage.container("tee")["State"]["Running"] and str(stage.container("tee")["State"]["Pid"]) != old, 3.0)
+    settled(
+        lambda: stage.container("tee")["State"]["Running"] and str(stage.container("tee")["State"]["Pid"]) != old, 3.0
+    )
     found = running(stage)
     if found != DONE:
         return found if found != UNDONE else "half: stopped and not started"
@@ -203,9 +205,7 @@ def disconnect_t(stage: Stage) -> None:
 def operations() -> Iterator[Operation]:
     """All of them."""
     yield Operation(name="network create", act=make_network, undo=drop_network, outcome=network_outcome)
-    yield Operation(
-        name="network rm", before=make_network, act=drop_network, undo=make_network, outcome=network_gone
-    )
+    yield Operation(name="network rm", before=make_network, act=drop_network, undo=make_network, outcome=network_gone)
     yield Operation(
         name="network connect", before=with_network(run_t), act=connect_t, undo=disconnect_t, outcome=connection
     )
@@ -228,9 +228,7 @@ def operations() -> Iterator[Operation]:
     yield Operation(name="stop", before=run_t, act=stop_t, undo=start_t, outcome=stopping)
     yield Operation(name="restart", before=run_and_remember, act=restart_t, undo=nothing, outcome=restarting)
     yield Operation(name="rm -f", before=run_t, act=remove_t, undo=run_t, outcome=removal)
-    yield Operation(
-        name="rm", before=run_and_stop, act=remove_stopped, undo=run_and_stop, outcome=plain_removal
-    )
+    yield Operation(name="rm", before=run_and_stop, act=remove_stopped, undo=run_and_stop, outcome=plain_removal)
 
 
 def refused(stage: Stage, step: Step) -> str:

@@ -25,8 +25,8 @@ PATIENCE = 20.0  # seconds
 WEB_PORT, ECHO_PORT, LABEL = 8080, 7000, {"resident": "yes"}
 _WEB = "mkdir -p /w; echo web > /w/index.html; nc -ll -p 7 -e cat & exec httpd -f -p 80 -h /w"
 _ASK = (
-    "while :; do if nslookup web >/dev/null 2>&1 && ping -c 1 -W 9 web >/dev/null 2>&1; then echo yes; else echo no; fi; "
-    "sleep 0.3; done"
+    "while :; do if nslookup web >/dev/null 2>&1 && ping -c 1 -W 9 web >/dev/null 2>&1; then echo yes; else echo no; fi"
+    "; sleep 0.3; done"
 )
 
 

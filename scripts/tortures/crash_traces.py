@@ -1,7 +1,7 @@
-"""Everything that a daemon can leave behind, as texts that can be compared: a leak is what is there after and not before.
+"""Everything that a daemon can leave behind, as texts that can be compared: a leak is there after and not before.
 
-Looks at the host's namespace (links, addresses, routes, rules, sockets), the mounts, the control groups, the files under
-both roots, the records in the database, the processes, and the descriptors of the name server.
+Looks at the host's namespace (links, addresses, routes, rules, sockets), the mounts, the control groups, the files
+under both roots, the records in the database, the processes, and the descriptors of the name server.
 """
 
 from __future__ import annotations

@@ -1,0 +1,154 @@
+"""A daemon that dies in the middle of a request: the next one finds it wholly done, or has it wholly undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.container_lab import Lab, leftovers, network, status, until
+from tests.unit.test_containers_recovery import Crash, crash_at
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    made = Lab(tmp_path)
+    network(made, "front")
+    network(made, "back")
+    yield made
+    made.close()
+
+
+def crash(lab: Lab, owner: object, name: str, act: Callable[[], Any], *, after: bool) -> None:
+    """Die in a call, and have another daemon take over."""
+    with pytest.MonkeyPatch.context() as patched:
+        crash_at(patched, owner, name, after=after)
+        patched.setattr("engine.containers.creation.undo", lambda parts, entry: None)  # the dead undo nothing
+        patched.setattr("engine.containers.ending.Endings._given_up", lambda self, entry: None)
+        if name == "kill":  # nor do they see the end of anything
+            for process in lab.runtime.processes.values():
+                process.watchers.clear()
+        with pytest.raises(Crash):
+            act()
+    lab.reboot()
+
+
+def plugged(lab: Lab) -> tuple[list[str], list[str], int]:
+    """The networks of the container by its record and by the controller, and how many addresses its hosts file has."""
+    container = lab.containers.get("web")
+    live = [lab.controller.network(e.network_id).name for e in lab.containers.endpoints(container)]
+    hosts = lab.parts.files.paths(container.id)["/etc/hosts"].read_text()
+    return [a.network for a in container.attachments], live, hosts.count(f"\t{container.config['Hostname']}\n")
+
+
+BOTH, ONE = (["front", "back"], ["front", "back"], 2), (["front"], ["front"], 1)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("place", ["controller.attach", "files.plugged", "records.change"])
+def test_a_connect_is_whole_or_not_at_all(lab: Lab, place: str, after: bool) -> None:
+    lab.run("web", NetworkMode="front")
+    owner, _, name = place.partition(".")
+    settings = {"IPAMConfig": {"IPv4Address": "172.19.0.9"}}
+    crash(lab, getattr(lab.parts, owner), name, lambda: lab.containers.connect("back", "web", settings), after=after)
+    done = place == "records.change" and after
+    assert plugged(lab) == (BOTH if done else ONE)
+    assert bool(lab.controller.reservations(lab.containers.get("web").id)) == done
+    if not done:
+        lab.containers.connect("back", "web", settings)
+        assert plugged(lab) == BOTH
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("place", ["records.change", "controller.detach", "files.unplugged"])
+def test_a_disconnect_is_whole_or_not_at_all(lab: Lab, place: str, after: bool) -> None:
+    lab.run("web", NetworkMode="front")
+    lab.containers.connect("back", "web", {})
+    owner, _, name = place.partition(".")
+    crash(lab, getattr(lab.parts, owner), name, lambda: lab.containers.disconnect("back", "web"), after=after)
+    assert plugged(lab) == (BOTH if place == "records.change" and not after else ONE)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("volumes", [False, True])
+@pytest.mark.parametrize("place", ["runtime.kill", "records.drop", "volumes.remove"])
+def test_a_forced_removal_is_finished(lab: Lab, place: str, volumes: bool, after: bool) -> None:
+    if place == "volumes.remove" and not volumes:
+        pytest.skip("nothing is removed")
+    lab.run("web", {"Volumes": {"/data": {}}}, Binds=["named:/named"])
+    owner, _, name = place.partition(".")
+    place_of = {"runtime": lab.runtime}.get(owner) or getattr(lab.parts, owner)
+    crash(lab, place_of, name, lambda: lab.containers.remove("web", force=True, volumes=volumes), after=after)
+    until(lambda: lab.containers.all() == [])
+    assert leftovers(lab) == []
+    assert len(lab.containers.volumes.all()) == (1 if volumes else 2)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("place", ["runtime.kill", "runtime.delete"])
+def test_a_stop_is_finished(lab: Lab, place: str, after: bool) -> None:
+    lab.run("web", RestartPolicy={"Name": "unless-stopped"})
+    if place == "runtime.kill":
+        crash(lab, lab.runtime, "kill", lambda: lab.containers.stop("web"), after=after)
+    else:
+        entry = lab.parts.records.find("web")
+        lab.parts.records.change(entry, stopped_by_user=True, facts=dict(entry.container.facts) | {"phase": "stopping"})
+        lab.crash()
+        lab.runtime.end(entry.id, 143)
+        lab.boot()
+        lab.containers.recover()
+    until(lambda: status(lab, "web") == "exited")
+    lab.reboot()
+    assert status(lab, "web") == "exited"
+    lab.containers.start("web")
+    assert "phase" not in lab.containers.get("web").facts
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("place", ["runtime.kill", "kernel.create_netns", "runtime.create", "runtime.start"])
+def test_a_restart_is_finished(lab: Lab, place: str, after: bool) -> None:
+    identity = lab.run("web", AutoRemove=True)
+    before = lab.containers.get("web").state.pid
+    owner, _, name = place.partition(".")
+    crash(lab, getattr(lab, owner), name, lambda: lab.containers.restart("web"), after=after)
+    until(lambda: status(lab, "web") == "running" and lab.containers.get("web").state.pid != before)
+    container = lab.containers.get("web")
+    assert "phase" not in container.facts
+    assert container.host_config["AutoRemove"] is True
+    lab.runtime.end(identity, 0)
+    until(lambda: lab.containers.all() == [])
+
+
+def test_one_that_removes_itself_does_so_although_nobody_saw_its_end(lab: Lab) -> None:
+    lab.create("unborn", AutoRemove=True)
+    lab.run("web", AutoRemove=True)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("engine.containers.ending.Endings.remove_quietly", lambda self, entry: None)
+        lab.containers.stop("web")
+    lab.reboot()
+    assert [container.name for container in lab.containers.all()] == ["unborn"]
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_half_made_container_takes_its_volumes_with_it(lab: Lab, after: bool) -> None:
+    lab.containers.volumes.create("old")
+    options = {"Binds": ["old:/old", "fresh:/fresh"]}
+    act = lambda: lab.create("web", {"Volumes": {"/data": {}}}, **options)  # noqa: E731
+    crash(lab, lab.containers.volumes, "create", act, after=after)
+    assert [volume["Name"] for volume in lab.containers.volumes.all()] == ["old"]
+    act()
+    lab.containers.remove("web", volumes=True)
+    assert sorted(volume["Name"] for volume in lab.containers.volumes.all()) == ["fresh", "old"]
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_volume_is_removed_with_its_files_or_not_at_all(lab: Lab, after: bool) -> None:
+    lab.containers.volumes.create("data")
+    kept = lab.containers.volumes.path("data") / "file"
+    kept.write_text("kept")
+    crash(lab, lab.store, "delete", lambda: lab.containers.volumes.remove("data"), after=after)
+    assert kept.exists() is not after
+    assert lab.containers.volumes.exists("data") is not after
+    assert [path.name for path in (lab.root / "volumes").iterdir()] == ([] if after else ["data"])
