@@ -48,7 +48,10 @@ def run_in(path: str, work: Callable[[], T]) -> T:
     try:
         with _return_ticket():
             if _libc.setns(there, _CLONE_NEWNET) != 0:
-                raise _error(f"entering network namespace {path}")
+                error = _error(f"entering network namespace {path}")
+                if ctypes.get_errno() == errno.EINVAL:  # the file alone: a crash, or a reboot, came between the two
+                    raise NotFound(f"network namespace {path} does not exist any more")
+                raise error
             return work()
     finally:
         os.close(there)

@@ -106,7 +106,7 @@ def running(stage: Stage) -> str:
 
 
 def stopping(stage: Stage) -> str:
-    settled(lambda: not stage.container("tee")["State"]["Running"], 1.0)
+    settled(lambda: not stage.container("tee")["State"]["Running"], 2.0)
     return {DONE: UNDONE, UNDONE: DONE}.get(found := running(stage), found)
 
 
