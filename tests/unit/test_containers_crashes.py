@@ -74,8 +74,13 @@ def test_a_disconnect_is_whole_or_not_at_all(lab: Lab, place: str, after: bool) 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(
     ("place", "volumes"),
-    [("runtime.kill", False), ("runtime.kill", True), ("records.drop", False), ("records.drop", True)]
-    + [("volumes.remove", True)],
+    [
+        ("runtime.kill", False),
+        ("runtime.kill", True),
+        ("records.drop", False),
+        ("records.drop", True),
+        ("volumes.remove", True),
+    ],
 )
 def test_a_forced_removal_is_finished(lab: Lab, place: str, volumes: bool, after: bool) -> None:
     lab.run("web", {"Volumes": {"/data": {}}}, Binds=["named:/named"])
