@@ -105,7 +105,7 @@ class Nameserver:
         known = {record.endpoint_id: record for record in records}
         seen = {view.sandbox_id: view for view in views}
         with self._lock:
-            self._asked(lambda link: link.request(_replacement(known, seen)))
+            self._asked(lambda link: _replace(link, known, seen))
             self._records, self._views = known, seen
 
     def served(self) -> dict[str, int]:
@@ -182,7 +182,7 @@ class Nameserver:
     def _restore(self, link: Link) -> None:
         """Tell a process that may be new what we know. What cannot be opened any more is left out."""
         if self._records or self._views:
-            link.request(_replacement(self._records, self._views))
+            _replace(link, self._records, self._views)
         for sandbox, port in tuple(self._served.values()):
             try:
                 _opened(link, sandbox, port)
@@ -217,12 +217,9 @@ class Nameserver:
             pause = _RESTLESS
 
 
-def _replacement(records: Mapping[str, Record], views: Mapping[str, View]) -> Message:
-    return {
-        "op": "replace",
-        "records": [control.record_body(record) for record in records.values()],
-        "views": [control.view_body(view) for view in views.values()],
-    }
+def _replace(link: Link, records: Mapping[str, Record], views: Mapping[str, View]) -> None:
+    for message in control.replacement(records.values(), views.values()):
+        link.request(message)
 
 
 def _opened(link: Link, sandbox: Sandbox, port: int) -> int:

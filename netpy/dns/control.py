@@ -7,7 +7,7 @@ with `ok`, or with `error` (a message) and `kind` (the class in `netpy.errors`).
     open     sandbox, netns, inode, port + 2 fds → port
     close    sandbox
     update   put, drop, views                     as one step
-    replace  records, views                       as one step
+    replace  records, views, first, last          as one step, in as many messages as it takes
     find     sandbox                             → place: {netns, inode, port} or null
     list                                         → places: {sandbox: place}
     shutdown
@@ -26,9 +26,10 @@ from typing import Any
 from netpy.dns import Record, View
 from netpy.errors import InvalidArgument
 
-PROTOCOL = 1
+PROTOCOL = 2
 FDS = 2  # that come with an open
 _LONGEST = 1 << 28
+_PART = 128  # records or views in a message of a replacement: between two messages queries are answered
 
 Message = dict[str, Any]
 
@@ -57,6 +58,15 @@ def view_body(view: View) -> Message:
         "external": view.external,
         "ndots": view.ndots,
     }
+
+
+def replacement(records: Iterable[Record], views: Iterable[View]) -> Iterator[Message]:
+    """The messages that make these all that there is."""
+    bodies = {"records": [record_body(each) for each in records], "views": [view_body(each) for each in views]}
+    size = max(len(bodies["records"]), len(bodies["views"]), 1)
+    for at in range(0, size, _PART):
+        part = {kind: all_of_it[at : at + _PART] for kind, all_of_it in bodies.items()}
+        yield {"op": "replace", **part, "first": at == 0, "last": at + _PART >= size}
 
 
 def records_of(bodies: Iterable[Message]) -> list[Record]:

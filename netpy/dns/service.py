@@ -11,12 +11,12 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from netpy.dns import control, zones
+from netpy.dns import control
 from netpy.dns.control import Channel, Message
 from netpy.dns.loop import READ, Loop, Timer
 from netpy.dns.resolver import Resolver
 from netpy.dns.server import Place, Server
-from netpy.dns.zones import Snapshot
+from netpy.dns.zones import Replacement
 from netpy.errors import InvalidArgument, NetpyError
 
 _LONELY = 10.0
@@ -57,7 +57,7 @@ class Service:
         try:
             alive = peer.channel.read()
             for message in peer.channel.messages():
-                peer.send(self._reply(message, peer.channel))
+                peer.send(self._reply(message, peer))
         except BlockingIOError:
             return
         except (OSError, InvalidArgument):
@@ -80,27 +80,27 @@ class Service:
         if not self._peers and not self._server.places:
             self._loop.stop()
 
-    def _reply(self, message: Message, channel: Channel) -> Message:
+    def _reply(self, message: Message, peer: _Peer) -> Message:
         try:
-            return {"ok": True, **self._done(message, channel)}
+            return {"ok": True, **self._done(message, peer)}
         except NetpyError as error:
             return {"error": str(error), "kind": type(error).__name__}
         except (KeyError, TypeError, ValueError, OSError) as error:
             return {"error": f"request {message.get('op')!r} makes no sense: {error!r}", "kind": "InvalidArgument"}
         finally:
-            channel.drop_fds()
+            peer.channel.drop_fds()
 
-    def _done(self, message: Message, channel: Channel) -> Message:
+    def _done(self, message: Message, peer: _Peer) -> Message:
         match message.get("op"):
             case "ping":
                 return {"protocol": control.PROTOCOL, "settings": self._settings}
             case "open":
-                return {"port": self._open(message, channel)}
+                return {"port": self._open(message, peer.channel)}
             case "close":
                 self._server.close(message["sandbox"])
                 self._resolver.swap(self._resolver.snapshot.changed(forget=[message["sandbox"]]))
             case "update" | "replace":
-                self._resolver.swap(self._snapshot(message))
+                self._change(message, peer)
             case "find":
                 place = self._server.place(message["sandbox"])
                 return {"place": _place_body(place) if place else None}
@@ -112,13 +112,23 @@ class Service:
                 raise InvalidArgument(f"unknown request {op!r}")
         return {}
 
-    def _snapshot(self, message: Message) -> Snapshot:
-        """The snapshot after that message; a message that makes no sense raises, and nothing is changed."""
+    def _change(self, message: Message, peer: _Peer) -> None:
+        """Take in an update, or a part of a replacement: with the last of them the whole is in force.
+
+        A message that makes no sense raises, and nothing is changed.
+        """
         views = control.views_of(message["views"])
-        if message["op"] == "replace":
-            return zones.snapshot(control.records_of(message["records"]), views)
-        put = control.records_of(message["put"])
-        return self._resolver.snapshot.changed(put=put, drop=message["drop"], views=views)
+        if message["op"] == "update":
+            put = control.records_of(message["put"])
+            self._resolver.swap(self._resolver.snapshot.changed(put=put, drop=message["drop"], views=views))
+            return
+        records = control.records_of(message["records"])
+        if message["first"]:
+            peer.replacement = Replacement()
+        peer.replacement.take(self._resolver.snapshot, records, views)
+        if message["last"]:
+            self._resolver.swap(peer.replacement.onto(self._resolver.snapshot))
+            peer.replacement = Replacement()
 
     def _open(self, message: Message, channel: Channel) -> int:
         fds = channel.take_fds()
@@ -141,6 +151,7 @@ class _Peer:
         accepted.settimeout(5.0)
         self.socket = accepted
         self.channel = Channel(accepted)
+        self.replacement = Replacement()  # what has come of one
 
     def send(self, message: Message) -> None:
         self.socket.sendall(control.encoded(message))

@@ -118,6 +118,41 @@ def snapshot(records: Iterable[Record], views: Iterable[View]) -> Snapshot:
     )
 
 
+class Replacement:
+    """All that there is to be, taken in by parts.
+
+    A daemon that comes back tells us mostly what we know. So what is put in force in the end are the differences, which
+    are found while the parts come, between two of which others have their turn: names go on being answered.
+    """
+
+    def __init__(self) -> None:
+        self._records: dict[str, Record | None] = {}  # None where we know it already
+        self._views: dict[str, View | None] = {}
+
+    def take(self, live: Snapshot, records: Iterable[Record], views: Iterable[View]) -> None:
+        """One more part; `live` is the snapshot in force. Raises InvalidArgument for an address that is none."""
+        for record in records:
+            if live.records.get(record.endpoint_id) == record:
+                self._records[record.endpoint_id] = None
+            else:
+                _backend(record)  # a bad address is to be told of now
+                self._records[record.endpoint_id] = record
+        for view in map(folded_view, views):
+            self._views[view.sandbox_id] = None if live.views.get(view.sandbox_id) == view else view
+
+    def onto(self, live: Snapshot) -> Snapshot:
+        """The snapshot of all that was taken; `live` itself where nothing differs."""
+        put = [record for record in self._records.values() if record]
+        views = [view for view in self._views.values() if view]
+        if not (len(live.records) or len(live.views)):
+            return snapshot(put, views)
+        drop = [id for id in live.records if id not in self._records]
+        forget = [id for id in live.views if id not in self._views]
+        if not (put or views or drop or forget):
+            return live
+        return live.changed(put=put, drop=drop, views=views, forget=forget)
+
+
 def folded_view(view: View) -> View:
     """The view with the aliases of its links folded, as `find` looks them up."""
     return replace(view, links={fold(alias): name for alias, name in view.links.items()})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from netpy.dns.service import Service
 from netpy.errors import InvalidArgument
 
 RECORD = Record(endpoint_id="e", network_id="n", names=("web",), addresses=("10.0.0.2",))
+BODY = control.record_body(RECORD)
 VIEW = View(sandbox_id="s", networks=(("n", "net"),), links={"a": "b"}, upstreams=("1.2.3.4",), external=False, ndots=2)
 
 
@@ -103,7 +105,9 @@ def test_bodies_come_back_as_they_went() -> None:
         {"op": "update"},
         {"op": "update", "put": [{}], "drop": [], "views": []},
         {"op": "update", "put": [], "drop": 5, "views": []},
-        {"op": "replace", "records": [], "views": [1]},
+        {"op": "replace", "records": [], "views": [1], "first": True, "last": True},
+        {"op": "replace", "records": [], "views": []},
+        {"op": "replace", "records": [{**BODY, "addresses": ["ten"]}], "views": [], "first": True, "last": True},
     ],
 )
 def test_requests_that_make_no_sense_are_told_so(start: Callable[[], Running], message: Message) -> None:
@@ -111,9 +115,40 @@ def test_requests_that_make_no_sense_are_told_so(start: Callable[[], Running], m
     before = running.resolver.snapshot
     with running.connect() as connected:
         assert tell(connected, message)["kind"] == "InvalidArgument"
-        assert tell(connected, {"op": "ping"}) == {"ok": True, "protocol": 1, "settings": {"ttl": 5}}
+        assert tell(connected, {"op": "ping"}) == {"ok": True, "protocol": 2, "settings": {"ttl": 5}}
         assert tell(connected, {"op": "list"}) == {"ok": True, "places": {}}
     assert running.resolver.snapshot is before
+
+
+def test_a_replacement_in_parts_counts_when_it_is_whole(start: Callable[[], Running]) -> None:
+    running = start()
+    records = [replace(RECORD, endpoint_id=f"e{n}", names=(f"web{n}",)) for n in range(1000)]
+    with running.connect() as connected:
+        parts = list(control.replacement(records, [VIEW]))
+        assert len(parts) == 8
+        for part in parts[:-1]:
+            assert tell(connected, part)["ok"]
+            assert len(running.resolver.snapshot.records) == 0
+        assert tell(connected, parts[-1])["ok"]
+        assert sorted(running.resolver.snapshot.records) == sorted(each.endpoint_id for each in records)
+        before = running.resolver.snapshot
+        for part in control.replacement(records, [VIEW]):  # as by a daemon that has come back
+            assert tell(connected, part)["ok"]
+        assert running.resolver.snapshot is before
+        with running.connect() as other:  # who breaks off has changed nothing
+            tell(other, parts[0])
+        changed = [replace(records[0], addresses=("10.0.0.9",)), *records[2:]]
+        for part in control.replacement(changed, []):
+            assert tell(connected, part)["ok"]
+        now = running.resolver.snapshot
+        assert (len(now.records), len(now.views), now.records.get("e1")) == (999, 0, None)
+        assert now.names.get(("n", "web0")) != before.names.get(("n", "web0"))
+        assert now.names.get(("n", "web5")) is before.names.get(("n", "web5"))
+        for views in ([VIEW], [VIEW], []):
+            for part in control.replacement([], views):
+                assert tell(connected, part)["ok"]
+            assert len(running.resolver.snapshot.records) == 0
+            assert len(running.resolver.snapshot.views) == len(views)
 
 
 @pytest.mark.parametrize("garbage", [b"\xff\xff\xff\xff", b"\0\0\0\2hi", b"\0\0\0\2[]"])
