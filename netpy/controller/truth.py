@@ -28,6 +28,7 @@ from netpy.errors import NetpyError
 from netpy.model import Sandbox
 from netpy.objects import Bridge, Device, Given, KernelObject, Veth
 
+_TIMES = 3  # that a look is taken, and what it shows mended
 logger = logging.getLogger(__name__)
 
 
@@ -78,10 +79,7 @@ class Truth:
             touched = self._touched(wanted, inside)
             if links is not None and not named & set(links) and not touched:
                 return []
-            plan = self._damage(wanted, touched)
-            self._mend(plan)
-            left = set(render.drift(self._damage(wanted, touched))) if plan else set[str]()
-            return [line for line in render.drift(plan) if line not in left]
+            return self._undo(lambda: self._damage(wanted, touched))
 
     def reconcile(self, alive: Callable[[Sandbox], bool]) -> None:
         """After a restart: settle the records, then bring everything that should be into being again."""
@@ -99,6 +97,19 @@ class Truth:
     def _difference(self, gone: State = frozenset()) -> Plan:
         wanted = self._wanted()
         return self._context.wiring.drift(wanted.state, gone, wanted.spared)
+
+    def _undo(self, damage: Callable[[], Plan]) -> list[str]:
+        """Mend until there is nothing to mend: the first look may have fallen into the midst of what somebody does."""
+        lines: dict[str, None] = {}
+        plan = damage()
+        for _ in range(_TIMES):
+            if not plan:
+                break
+            lines |= dict.fromkeys(render.drift(plan))
+            self._mend(plan)
+            plan = damage()
+        left = set(render.drift(plan))
+        return [line for line in lines if line not in left]
 
     def _staying(self, wanted: Wanted) -> Wanted:
         """`wanted` without the pairs of sandboxes that are about to go: their namespaces went first, which is no harm.

@@ -165,6 +165,8 @@ class LinuxKernel:
                 match change:
                     case Create(Sysctl() as setting) | Update(_, Sysctl() as setting):
                         sysctl.write(setting.name, setting.value)
+                        if not setting.netns:
+                            self._settings.remember(setting.name, setting.value)
                     case Delete(Sysctl()):
                         pass
                     case _:
@@ -178,9 +180,9 @@ class LinuxKernel:
             for obj in wanted:
                 match obj:
                     case Sysctl():
-                        if not obj.netns:
-                            self._settings.remember(obj.name, obj.value)
                         value = sysctl.read(obj.name)
+                        if value == obj.value and not obj.netns:
+                            self._settings.remember(obj.name, value)
                         seen = None if value is None else Sysctl(name=obj.name, value=value, netns=obj.netns)
                     case Veth():
                         seen = self._pairs.observe(channel, obj)

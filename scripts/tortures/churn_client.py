@@ -214,13 +214,10 @@ class Auditor:
         self, key: str, box: Box, other: Box, running: list[Box], addresses: dict[str, dict[str, str]]
     ) -> list[str]:
         """The alias of another, as `box` is told it: all who bear it on the first network that knows it."""
+        namesakes = [each for each in running if each.alias == other.alias]
+        shared = box.networks & {network for each in namesakes for network in each.networks}
         possible = [
-            {
-                addresses[each.name][network]
-                for each in running
-                if each.alias == other.alias and network in each.networks
-            }
-            for network in box.networks & other.networks
+            {addresses[each.name][network] for each in namesakes if network in each.networks} for network in shared
         ]
         self.answers += 1
         if not possible:

@@ -48,7 +48,6 @@ LINKS = (
 )
 SETTINGS = (
     Deed(command="sysctl -qw net.ipv4.ip_forward=0", brief=True),
-    Deed(command=f"sysctl -qw net.ipv4.conf.{BRIDGE}.forwarding=0", mends=False),
     Deed(command=f"sysctl -qw net.ipv4.conf.{BRIDGE}.route_localnet=0", brief=True),
     Deed(command="sysctl -qw net.ipv4.conf.all.rp_filter=1", mends=False),
     Deed(command="sysctl -qw net.ipv4.conf.all.rp_filter=0", mends=False),
@@ -116,7 +115,11 @@ def _commit(here: Scene, deed: Deed, tally: Tally, times: list[float]) -> None:
 
 def _survive(here: Scene, what: str, tally: Tally, act: Callable[[], object]) -> None:
     """Act, wait until all is well again, and ask every connection whether it lives."""
-    here.open_streams()
+    try:
+        here.open_streams()
+    except OSError as error:
+        tally.blame(f"{here.backend}: before {what}: no new connection: {error}; {here.works()}; {here.drift()}")
+        return
     begun = time.time()
     act()
     tally.count("faults injected")
@@ -180,10 +183,8 @@ def _firewalld(here: Scene, cleanup: ExitStack, tally: Tally) -> None:
 def _ufw(here: Scene, tally: Tally, *, legacy: bool) -> None:
     manager = Ufw(here.world, legacy=legacy)
     kind = "legacy" if legacy else "nft"
-    for policy in ("DROP", "REJECT"):
-        manager.forward(policy)
-        for verb in ("enable", "reload", "disable"):
-            _survive(here, f"ufw ({kind}, {policy}): {verb}", tally, lambda v=verb: manager.command(v))
+    for verb in ("enable", "reload", "disable"):
+        _survive(here, f"ufw ({kind}): {verb}", tally, lambda v=verb: manager.command(v))
     manager.close()
 
 

@@ -7,7 +7,6 @@ its files. Nothing of the machine's own is touched.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Generator
@@ -112,12 +111,6 @@ class Ufw:
         )
         assert done.returncode == 0, f"ufw {arguments}: {done.stdout}{done.stderr}"
         return done.stdout
-
-    def forward(self, policy: str) -> None:
-        """DROP, which is the default, or REJECT, which says so to whoever is refused."""
-        file = self._root / "default" / "ufw"
-        text = file.read_text()
-        file.write_text(re.sub(r'DEFAULT_FORWARD_POLICY="\w+"', f'DEFAULT_FORWARD_POLICY="{policy}"', text))
 
     def close(self) -> None:
         shutil.rmtree(self._root)

@@ -34,8 +34,8 @@ class Echo:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
+        while self._listening.fileno() >= 0:
+            with contextlib.suppress(OSError):  # also what befell a connection before it was accepted
                 accepted, _ = self._listening.accept()
                 threading.Thread(target=self._serve, args=(accepted,), daemon=True).start()
 
@@ -117,7 +117,7 @@ class Scene:
 
     def longest(self) -> float:
         """What one of the connections waited at most for an answer, in seconds."""
-        return max(stream.longest for stream in self.streams)
+        return max((stream.longest for stream in self.streams), default=0.0)
 
     def run(self, *command: str, where: str = "") -> str:
         done = self.world.at(where or self.world.host, *command, check=False)

@@ -309,6 +309,39 @@ def link(path: str, *command: str) -> None:
     subprocess.run(["nsenter", f"--net={path}", "ip", "link", *command], check=True)
 
 
+@pytest.mark.parametrize(("lines", "damped"), [(("the same",) * 6, True), (tuple("abcdef"), False)])
+def test_only_the_same_over_and_over_is_left_for_longer(
+    namespace: str, lines: tuple[str, ...], damped: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Many things at once are somebody at work; the same again and again is somebody who wants it otherwise."""
+    link(namespace, "add", "ours", "type", "bridge")
+    link(namespace, "set", "ours", "alias", f"{INSTANCE}/x")
+    rest = list(lines)
+    looked = threading.Semaphore(0)
+
+    def mend(
+        links: frozenset[str] | None = None, inside: frozenset[str] = frozenset(), *, wait: bool = True
+    ) -> list[str]:
+        del links, inside, wait
+        looked.release()
+        return [rest.pop(0)]
+
+    def begin() -> Watch:
+        made = Watch(
+            INSTANCE, mend, lambda: bool(rest), Timing(settle=0.01, pause=0.01, poll=0.01, often=5, respite=0.1)
+        )
+        made.start()
+        return made
+
+    watch = netns.run_in(namespace, begin)
+    try:
+        for _ in lines:
+            assert looked.acquire(timeout=PATIENCE)
+    finally:
+        watch.close()
+    assert ("it keeps happening" in caplog.text) == damped
+
+
 def test_it_waits_for_others_but_not_for_ever(namespace: str) -> None:
     link(namespace, "add", "ours", "type", "bridge")
     link(namespace, "set", "ours", "alias", f"{INSTANCE}/x")

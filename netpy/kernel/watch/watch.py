@@ -10,7 +10,7 @@ and the sources of news that it reads, in the network namespace in which this is
 
 Sockets are read only a moment after the first event, all at once, so that a container's start never waits for us and a
 program that sets up its rules is through with most of it. Looks are at least `pause` apart, and rarer while somebody
-keeps undoing what was mended. While operations are going on a look is put off, though not for ever.
+keeps undoing the same that was mended. While operations are going on a look is put off, though not for ever.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import select
 import socket
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -49,7 +49,8 @@ class Mend(Protocol):
 class Timing:
     """In seconds: `settle` from event to reading it, `pause` between looks, `poll` between asking what has no events.
 
-    More than `often` repairs in a minute are followed by pauses of `respite`. The last of `tries` looks waits its turn.
+    What had to be mended `often` times within a minute is followed by pauses of `respite`. The last of `tries` looks
+    waits its turn.
     """
 
     settle: float = 0.2
@@ -76,7 +77,7 @@ class Watch:
             self._sightings = opened.enter_context(Sightings(instance))
             self._sleeper, self._waker = (opened.enter_context(end) for end in socket.socketpair())
             self._opened = opened.pop_all()
-        self._repairs: deque[float] = deque(maxlen=self._timing.often)
+        self._repairs: deque[tuple[float, list[str]]] = deque()
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -133,8 +134,11 @@ class Watch:
         """Say what was mended; the pause that is due."""
         logger.warning("somebody else changed the host's network; mended: %s", "; ".join(mended))
         now, timing = time.monotonic(), self._timing
-        self._repairs.append(now)
-        if len(self._repairs) < timing.often or now - self._repairs[0] > 60:
+        self._repairs.append((now, mended))
+        while now - self._repairs[0][0] > 60:
+            self._repairs.popleft()
+        (line, times), *_ = Counter(each for _, lines in self._repairs for each in lines).most_common(1)
+        if times < timing.often:
             return timing.pause
-        logger.warning("it keeps happening: looking every %g s only", timing.respite)
+        logger.warning("it keeps happening, looking every %g s only: %s", timing.respite, line)
         return timing.respite
