@@ -4,7 +4,7 @@
     back    dual stack           carol                     another network of the same host
     apart   icc=false            eve, adam                 who may not talk to each other
     inner   internal             ivan
-    loose   netpy.antispoof=off  punch, judy               where the same attacks must succeed, or they prove nothing
+    loose   netpy.antispoof=off  punch, judy, toby         where the same attacks must succeed, or they prove nothing
 
 Attackers have what Docker gives by default: CAP_NET_RAW. Their frames are sent from within their network namespace by a
 packet socket. Whether one has arrived needs no waiting: an honest one is sent after it, and they stay in order.
@@ -39,7 +39,7 @@ NETWORKS = {
 }
 MEMBERS = {
     "mallory": "front", "alice": "front", "bob": "front", "carol": "back", "eve": "apart", "adam": "apart",
-    "ivan": "inner", "punch": "loose", "judy": "loose",
+    "ivan": "inner", "punch": "loose", "judy": "loose", "toby": "loose",
 }  # fmt: skip
 PRIVATE, BOUND, SECRET = 8870, 8871, 9999
 SECOND_ADDRESS = "198.51.100.77"
@@ -94,6 +94,17 @@ class Party:
 
         return self.within(work)
 
+    def call(self, receiver: Party) -> bytes:
+        """Sends an honest datagram, by which a listener knows that all before it has come; what to know it by."""
+        end = secrets.token_bytes(12)
+
+        def work() -> None:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+                plain.sendto(end, (receiver.four, 4001))
+
+        self.within(work)
+        return end
+
     def tcp(self, to: str, port: int, timeout: float = 0.5) -> str:
         """What a server says at once; empty when there is no connection."""
 
@@ -116,12 +127,14 @@ def honest(sender: Party, receiver: Party, data: bytes) -> bytes:
 
 def arrives(sender: Party, receiver: Party, *sent: bytes, guide: Party | None = None) -> bool:
     """Whether the receiver sees any of these frames. `guide` shows that the way is open, else the sender does."""
-    end = secrets.token_bytes(12)
-    guide = guide or sender
-    with receiver.listening() as ear, sender.sending() as mouth, guide.sending() as last:
+    with receiver.listening() as ear, sender.sending() as mouth:
         for frame in sent:
             mouth.send(frame)
-        last.send(honest(guide, receiver, end))
+        if guide is None:
+            end = secrets.token_bytes(12)
+            mouth.send(honest(sender, receiver, end))
+        else:
+            end = guide.call(receiver)
         return heard(ear, [frames.content(frame) for frame in sent], end)
 
 
