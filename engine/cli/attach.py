@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 
 from engine.cli import streaming, terminal
 from engine.cli.command import Call, CommandError, command
 from engine.cli.documents import section
 from engine.cli.flags import flag, text
 from engine.cli.outcomes import exit_code, start_failure
+from engine.cli.scopes import Scopes
 from engine.client import ApiError, Client
 
 TYPE_CHECKING = False
@@ -63,7 +63,7 @@ def _start_attached(call: Call, name: str) -> int:
     stdin = bool(call.options.flag("interactive") and config["OpenStdin"])
     tty = bool(config["Tty"])
     condition = "removed" if section(found, "HostConfig").get("AutoRemove") else "next-exit"
-    with ExitStack() as stack:
+    with Scopes() as stack:
         query: dict[str, object] = {"stream": True, "stdin": stdin or None, "stdout": True, "stderr": True}
         sock = client.hijack(f"/containers/{identifier}/attach", query)
         stack.callback(sock.close)
@@ -87,7 +87,7 @@ def _attached_code(message: str) -> int:
     return 1 if code == 125 else code
 
 
-def _follow_size(client: Client, identifier: str, stack: ExitStack) -> None:
+def _follow_size(client: Client, identifier: str, stack: Scopes) -> None:
     resize = streaming.resizer(client.host, f"/containers/{identifier}")
     resize()
     stack.enter_context(terminal.on_resize(resize))
@@ -111,7 +111,7 @@ def attach(call: Call) -> int | None:
     stdin = bool(found["Config"]["OpenStdin"] and not call.options.flag("no_stdin"))
     if tty and stdin and not terminal.is_terminal(0):
         raise CommandError("the input device is not a TTY")
-    with ExitStack() as stack:
+    with Scopes() as stack:
         ending = client.request("POST", f"/containers/{identifier}/wait")
         stack.callback(ending.close)
         query: dict[str, object] = {"stream": True, "stdin": stdin or None, "stdout": True, "stderr": True}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack
 
 from engine.cli import environment, streaming, terminal
 from engine.cli.attach import LEFT, keys_of
 from engine.cli.command import Call, CommandError, command
 from engine.cli.flags import flag, many, text
 from engine.cli.outcomes import NOT_EXECUTABLE, NOT_FOUND, start_failure
+from engine.cli.scopes import Scopes
 from engine.client import ApiError
 
 TYPE_CHECKING = False
@@ -38,11 +38,10 @@ _PATIENCE = 10.0
 def execute(call: Call) -> int | None:
     """Execute a command in a running container"""
     client, keys = call.client, keys_of(call)
-    client.request(
-        "GET", f"/containers/{call.arguments[0]}/json"
-    ).read()  # a missing container is told before a missing TTY
     body = exec_body(call)
     if body["AttachStdin"] and body["Tty"] and not terminal.is_terminal(0):
+        # A missing container is told before a missing TTY.
+        client.request("GET", f"/containers/{call.arguments[0]}/json").read()
         raise CommandError("the input device is not a TTY")
     identifier = client.request("POST", f"/containers/{call.arguments[0]}/exec", body=body).json()["Id"]
     try:
@@ -88,7 +87,7 @@ def _start_body(body: dict[str, Any]) -> dict[str, Any]:
 
 def _converse(call: Call, identifier: str, body: dict[str, Any], keys: bytes) -> int:
     client, tty = call.client, bool(body["Tty"])
-    with ExitStack() as stack:
+    with Scopes() as stack:
         sock = client.hijack(f"/exec/{identifier}/start", body=_start_body(body))
         stack.callback(sock.close)
         if tty:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack
 
 from engine.cli import container_flags, progress, streaming, terminal
 from engine.cli.command import Call, CommandError, command
@@ -16,6 +15,7 @@ from engine.cli.documents import entries
 from engine.cli.outcomes import DAEMON_FAILED, exit_code, start_failure
 from engine.cli.records import record
 from engine.cli.references import reference
+from engine.cli.scopes import Scopes
 from engine.client import ApiError, Client, ClientError
 
 TYPE_CHECKING = False
@@ -100,7 +100,7 @@ def _created(call: Call, body: dict[str, Any]) -> str:
     cid_file = call.options.text("cidfile")
     if cid_file and os.access(cid_file, os.F_OK):
         raise ValueError(f"container ID file found, make sure the other container isn't running or delete {cid_file}")
-    with ExitStack() as stack:
+    with Scopes() as stack:
         # Before the container: nobody shall have one whose id went nowhere.
         file = stack.enter_context(_opened(cid_file)) if cid_file else None
         try:
@@ -172,7 +172,7 @@ def _follow(call: Call, container: _Container) -> int:
     """Start the container and stay with it until it ends or the user leaves it."""
     client, body = call.client, container.body
     condition = "removed" if body["HostConfig"]["AutoRemove"] else "next-exit"
-    with ExitStack() as stack:
+    with Scopes() as stack:
         query: dict[str, object] = {"stream": True, **{name: on or None for name, on in container.streams.items()}}
         sock = client.hijack(f"/containers/{container.id}/attach", query)
         stack.callback(sock.close)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import sys
 from _socket import SHUT_RDWR, SHUT_WR
-from contextlib import ExitStack, closing, contextmanager, suppress
 
 from engine.cli import terminal
 from engine.cli.records import record
+from engine.cli.scopes import Ignored, Scopes, scoped
 from engine.client import Client, ClientError
 
 TYPE_CHECKING = False
@@ -54,7 +54,7 @@ class Conversation:
 
 def converse(sock: Connection, how: Conversation, source: int = 0) -> bool:
     """Talk until the other side has no more to say. Returns whether the user detached. Closes the socket."""
-    with sock, ExitStack() as stack:
+    with sock, Scopes() as stack:
         if not how.stdin:
             _half_close(sock)
             receive(_pieces(sock), how)
@@ -145,22 +145,25 @@ class _Input:
 
 
 def _half_close(sock: Connection) -> None:
-    with suppress(OSError):  # already gone: the reader sees the end
+    with Ignored(OSError):  # already gone: the reader sees the end
         sock.shutdown(SHUT_WR)
 
 
 def _post(host: str, path: str, query: Mapping[str, object]) -> None:
     """A request on a connection of its own: it may come in the middle of another."""
-    with closing(Client(host)) as client:
+    client = Client(host)
+    try:
         client.request("POST", path, query).read()
+    finally:
+        client.close()
 
 
-@contextmanager
+@scoped
 def forwarded_signals(host: str, container: str) -> Generator[None]:
     """Every signal that reaches us goes to the container's process instead."""
 
     def forward(number: int, _: object) -> None:
-        with suppress(ClientError):  # it has gone already: there is nobody left to tell
+        with Ignored(ClientError):  # it has gone already: there is nobody left to tell
             _post(host, f"/containers/{container}/kill", {"signal": _FORWARDED[number]})
 
     before = {number: signal.signal(number, forward) for number in _FORWARDED}
@@ -178,7 +181,7 @@ def resizer(host: str, path: str) -> Callable[[], None]:
         rows, columns = terminal.size(1)
         if not rows or not columns:
             return
-        with suppress(ClientError):  # a process that has gone has no size
+        with Ignored(ClientError):  # a process that has gone has no size
             _post(host, f"{path}/resize", {"h": rows, "w": columns})
 
     return resize

@@ -6,7 +6,8 @@ Does I/O on file descriptors; the key filter is pure.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+
+from engine.cli.scopes import scoped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def size(descriptor: int) -> tuple[int, int]:
     return found.lines, found.columns
 
 
-@contextmanager
+@scoped
 def raw(descriptor: int) -> Generator[None]:
     """Every key goes through as it is typed until the context ends. Does nothing if it is no terminal."""
     if not is_terminal(descriptor):
@@ -50,7 +51,7 @@ def raw(descriptor: int) -> Generator[None]:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
-@contextmanager
+@scoped
 def on_resize(action: Callable[[], None]) -> Generator[None]:
     """Run the action whenever the terminal changes its size."""
 

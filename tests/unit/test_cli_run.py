@@ -121,7 +121,7 @@ def test_exec_prints_and_returns_what_the_process_did(daemon: Daemon, capsys: Ou
     daemon.routes["GET /exec/e1/json"] = [still, Answer(body={"Running": False, "ExitCode": 4})]
     assert run(["exec", "-e", "Z=1", "-w", "/", "web", "sh", "-c", "x"]) == 4
     assert capsys.readouterr() == ("out\n", "err\n")
-    assert daemon.requests[1].body == {
+    assert daemon.requests[0].body == {
         "User": "",
         "Privileged": False,
         "Tty": False,
@@ -134,7 +134,8 @@ def test_exec_prints_and_returns_what_the_process_did(daemon: Daemon, capsys: Ou
         "WorkingDir": "/",
         "Cmd": ["sh", "-c", "x"],
     }
-    assert daemon.requests[2].body == {"Detach": False, "Tty": False}
+    assert daemon.requests[1].body == {"Detach": False, "Tty": False}
+    assert [request.line.split()[0] for request in daemon.requests] == ["POST", "POST", "GET", "GET"]
 
 
 def test_exec_detached_does_not_stay(daemon: Daemon, capsys: Outputs) -> None:
@@ -142,7 +143,7 @@ def test_exec_detached_does_not_stay(daemon: Daemon, capsys: Outputs) -> None:
     daemon.routes["POST /exec/e1/start"] = Answer(status=200)
     assert run(["exec", "-d", "web", "true"]) == 0
     assert capsys.readouterr() == ("", "")
-    assert daemon.requests[2].body == {"Detach": True, "Tty": False}
+    assert daemon.requests[1].body == {"Detach": True, "Tty": False}
 
 
 def test_start_attached(daemon: Daemon, capsys: Outputs) -> None:

@@ -20,6 +20,7 @@ from engine.cli import fast, system
 from engine.cli.main import run
 from engine.cli.records import changed, record
 from engine.cli.references import reference
+from engine.cli.scopes import Ignored, Scopes, scoped
 from engine.cli.streaming import Conversation, receive
 from engine.client.codec import dumps, loads
 from engine.streams import Frame, encode
@@ -30,11 +31,13 @@ Outputs = pytest.CaptureFixture[str]
 ROOT = str(Path(engine.__file__).parents[1])
 HEAVY = [
     "click",
+    "contextlib",
     "csv",
     "dataclasses",
     "datetime",
     "difflib",
     "enum",
+    "importlib",
     "inspect",
     "ipaddress",
     "json",
@@ -306,6 +309,27 @@ class _Sink:
 
     def flush(self) -> None:
         pass
+
+
+def test_scopes_are_left_in_order_whatever_happens() -> None:
+    said: list[str] = []
+
+    @scoped
+    def speaking(name: str) -> Iterator[None]:
+        said.append(f"in {name}")
+        try:
+            yield
+        finally:
+            said.append(f"out {name}")
+
+    with pytest.raises(ZeroDivisionError), Scopes() as stack:
+        stack.enter_context(speaking("a"))
+        stack.callback(lambda: 1 // 0)
+        stack.enter_context(speaking("b"))
+        with Ignored(ValueError):
+            raise UnicodeError
+        raise KeyError
+    assert said == ["in a", "in b", "out b", "out a"]
 
 
 @record
