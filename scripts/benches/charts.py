@@ -13,9 +13,11 @@ from scripts.benches.page import figure, names
 from scripts.benches.rows import OURS, Row
 
 matplotlib.use("Agg")
-# Okabe and Ito's colours, told apart by everybody; ours is always the same one.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+# Okabe and Ito's colours, told apart by everybody; the engines have theirs in all charts.
+ENGINES = {OURS: "#0072B2", "docker": "#E69F00", "podman": "#009E73"}
+OTHERS = ("#CC79A7", "#56B4E9", "#D55E00", "#999999")
 WIDTH = 7.5  # inches
+LABEL = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"}
 STYLE = {
     "font.size": 8.5,
     "axes.spines.top": False,
@@ -35,7 +37,7 @@ def draw(rows: Sequence[Row], directory: Path) -> dict[str, list[str]]:
     with matplotlib.rc_context(STYLE):
         for group in dict.fromkeys(row.group for row in rows):
             mine = [row for row in rows if row.group == group and any(row.values.values())]
-            colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(_ordered(mine))}
+            colours = _colours(mine)
             bars_of, curves = [row for row in mine if not row.at], [row for row in mine if row.at]
             for name, chosen, paint in ((f"{group}.png", bars_of, _bars), (f"{group}-curves.png", curves, _curves)):
                 if chosen:
@@ -44,10 +46,11 @@ def draw(rows: Sequence[Row], directory: Path) -> dict[str, list[str]]:
     return drawn
 
 
-def _ordered(rows: Sequence[Row]) -> list[str]:
-    """The contenders, ours first; the engines have the same colours in all charts."""
-    found = names(rows)
-    return sorted(found, key=lambda name: (OURS, "docker", "podman", name).index(name))
+def _colours(rows: Sequence[Row]) -> dict[str, str]:
+    """The contenders that have figures, ours first, and their colours."""
+    found = [name for name in names(rows) if any(row.values.get(name) for row in rows)]
+    others = iter(OTHERS * len(found))
+    return {name: ENGINES.get(name) or next(others) for name in found}
 
 
 def _save(painted: Any, path: Path) -> None:
@@ -79,9 +82,8 @@ def _panel(axis: Any, rows: Sequence[Row], colours: dict[str, str]) -> None:
         for name in (name for name in colours if row.values.get(name)):
             middle = row.median(name) or 0.0
             axis.barh(place, middle, height=0.85, color=colours[name])
-            axis.annotate(
-                figure(middle), (max(middle, 0), place), (3, 0), textcoords="offset points", va="center", fontsize=7
-            )
+            at, offset = (max(middle, 0), place), (4, 0)
+            axis.annotate(figure(middle), at, offset, textcoords="offset points", va="center", fontsize=7, bbox=LABEL)
             place += 1
         limits = [limit for clause in row.goal if (limit := row.limit(clause)) is not None]
         if limits:

@@ -97,7 +97,7 @@ def finish(process: subprocess.Popen[bytes], command: Sequence[str], timeout: fl
         raise RuntimeError(f"{' '.join(command[:6])}: not done within {timeout:.0f} s")
     if process.returncode:
         words = (complaint or said or b"").decode(errors="replace").strip().splitlines()
-        raise RuntimeError(f"{' '.join(command[:6])}: exit {process.returncode}: {words[-1] if words else ''}")
+        raise RuntimeError(f"{' '.join(command[:6])}: exit {process.returncode}: {' '.join(words[-3:])[:300]}")
     return (said or b"").decode(errors="replace")
 
 
