@@ -192,25 +192,23 @@ def _sets() -> Iterator[Set]:
 
 def _guard() -> Iterator[str]:
     # 127.0.0.0/8 as a source is refused by the kernel too, unless somebody sets accept_local: belt and braces.
-    yield "iifname @bridges ip daddr 127.0.0.0/8 drop"
-    yield "iifname @bridges ip saddr 127.0.0.0/8 drop"
+    yield "ip daddr 127.0.0.0/8 iifname @bridges drop"
+    yield "ip saddr 127.0.0.0/8 iifname @bridges drop"
+    yield "ct state established,related accept"  # before all look-ups by range: each costs as much as a hop
     for family in FAMILIES:
         ip = _IP[family]
-        yield (
-            f"{ip} daddr @guard{family} {ip} daddr . iifname != @home{family} "
-            "ct state != { established, related } fib daddr type != local drop"
-        )
+        yield f"{ip} daddr @guard{family} {ip} daddr . iifname != @home{family} fib daddr type != local drop"
 
 
 def _forward() -> Iterator[str]:
     yield f"jump {USER}"
     yield "iifname . oifname @inside accept"
+    yield "ct state established,related iifname != @internal oifname != @internal accept"
     for family in FAMILIES:  # from link to link of a network that has no bridge
         ip = _IP[family]
         yield f"{ip} daddr . iifname @home{family} {ip} saddr . oifname @home{family} accept"
     yield "iifname @internal drop"
     yield "oifname @internal drop"
-    yield "oifname @bridges ct state established,related accept"
     yield "oifname @bridges ct status dnat accept"
     for family in FAMILIES:
         ip = _IP[family]

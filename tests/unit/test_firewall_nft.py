@@ -61,7 +61,7 @@ def test_without_tables_for_bridges_nothing_comes_of_sources() -> None:
 def test_tags_are_unique_in_their_chain_and_survive_a_new_run() -> None:
     for chain in BASE.chains:
         assert len(set(chain.tags)) == len(chain.rules)
-    assert nft.ruleset("netpy").chains[1].tags[0] == "netpy:44e2e06c46e1"
+    assert nft.ruleset("netpy").chains[1].tags[0] == "netpy:8108a20fc709"
 
 
 def test_other_objects_pass_and_bring_no_table() -> None:
