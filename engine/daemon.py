@@ -47,7 +47,7 @@ from engine.runtime.runtime import Runtime
 from engine.runtime.views import Views
 from engine.runtimes import Runtimes
 from engine.settings import Settings
-from engine.tenancy import Tenancy
+from engine.tenancy import Tenancy, close_to_others
 from engine.unfiltered import Unfiltered
 from netpy.controller import Controller, Pool
 from netpy.controller import Settings as NetworkSettings
@@ -84,6 +84,7 @@ class Daemon:
         self._paths = Paths(data_root=settings.data_root, exec_root=settings.exec_root)
         tenancy = Tenancy(dict.fromkeys((settings.data_root, settings.exec_root)), settings.pidfile)  # pyright: ignore[reportArgumentType]
         closers.callback(tenancy.close)
+        close_to_others(settings.data_root, settings.exec_root)
         self.events = Events()
         closers.callback(self.events.close)
         database = settings.data_root / "netpy.db"

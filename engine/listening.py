@@ -17,7 +17,7 @@ from netpy.errors import Conflict, InvalidArgument, KernelError
 from netpy.faults import point
 
 FIRST_PASSED = 3
-GROUPS = ("netpy", "docker")
+GROUP = "netpy"
 BACKLOG = 128
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def open_all(addresses: Sequence[str], group: str) -> list[socket.socket]:
 
 
 def listen(path: Path, group: str) -> socket.socket:
-    """A listening Unix socket at `path`, mode 0660, of `group` or, where it exists, of netpy or docker."""
+    """A listening Unix socket at `path`, mode 0660, of `group` or else of the group netpy; without one root's alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _clear(path)
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -68,6 +68,9 @@ def passed(environment: Mapping[str, str], pid: int) -> list[socket.socket]:
     for descriptor in range(FIRST_PASSED, FIRST_PASSED + count):
         os.set_inheritable(descriptor, False)
         found.append(socket.socket(fileno=descriptor))
+    if any(each.family != socket.AF_UNIX for each in found):
+        close_all(found)
+        raise InvalidArgument("socket activation: only Unix sockets are served, as whoever may call the API is root")
     return found
 
 
@@ -101,9 +104,11 @@ def _clear(path: Path) -> None:
 
 
 def _group_id(name: str) -> int:
-    for candidate in (name,) if name else GROUPS:
-        with suppress(KeyError):
-            return grp.getgrnam(candidate).gr_gid
-    if name:
-        logger.warning("could not change group of the socket to %s: group %s not found", name, name)
-    return -1
+    try:
+        return grp.getgrnam(name or GROUP).gr_gid
+    except KeyError:
+        if name:
+            logger.warning("could not change group of the socket to %s: group %s not found", name, name)
+        else:
+            logger.info("only root may use the API, as there is no group %s (groupadd --system %s)", GROUP, GROUP)
+        return os.getegid()

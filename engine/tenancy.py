@@ -14,6 +14,7 @@ from netpy.errors import Conflict, KernelError
 from netpy.faults import point
 
 LOCK = "daemon.lock"
+_ROOMS = ("containers", "runtime", "netns")
 
 
 class Tenancy:
@@ -87,3 +88,15 @@ def _is_daemon(pid: int) -> bool:
     except OSError:
         return False
     return b"netpy" in command or b"engine.daemon" in command
+
+
+def close_to_others(data_root: Path, exec_root: Path) -> None:
+    """Let nobody but root come to what containers are made of: secrets in configurations, set-user-id programs in images.
+
+    The exec root itself may be passed through, since the API's socket lies there.
+    """
+    data_root.chmod(0o710)
+    for name in _ROOMS:
+        room = exec_root / name
+        room.mkdir(mode=0o700, exist_ok=True)
+        room.chmod(0o700)

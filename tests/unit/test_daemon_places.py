@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine import listening
-from engine.tenancy import Tenancy
+from engine.tenancy import Tenancy, close_to_others
 from netpy.errors import Conflict, InvalidArgument, KernelError
 
 GROUP = grp.getgrgid(os.getgid()).gr_name
@@ -79,6 +79,26 @@ def test_sockets_from_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
         left.sendall(b"x")
         assert found.recv(1) == b"x"
         assert not found.get_inheritable()
+
+
+def test_a_tcp_socket_from_systemd_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "FIRST_PASSED", socket.create_server(("127.0.0.1", 0)).detach())
+    with pytest.raises(InvalidArgument, match="only Unix sockets are served"):
+        listening.passed({"LISTEN_PID": "7", "LISTEN_FDS": "1"}, 7)
+
+
+def test_nobody_else_comes_to_what_containers_are_made_of(tmp_path: Path) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    for directory in (data, run, run / "containers"):
+        directory.mkdir(mode=0o755)
+    close_to_others(data, run)
+    close_to_others(data, run)
+    assert data.stat().st_mode & 0o777 == 0o710
+    assert {path.name: path.stat().st_mode & 0o777 for path in run.iterdir()} == {
+        "containers": 0o700,
+        "runtime": 0o700,
+        "netns": 0o700,
+    }
 
 
 def test_one_daemon_per_root(tmp_path: Path) -> None:
