@@ -38,7 +38,11 @@ def measure(group: str, contenders: list[Contender], options: Options) -> list[R
         rows: list[Row] = module.run(contenders, options)
     except Exception as problem:
         print(f"{group}: {type(problem).__name__}: {problem}", file=sys.stderr)
-        return [Row(f"{group} was not measured", (), {}, failed={"all": str(problem)}, group=group)]
+        return [
+            Row(
+                f"{group} was not measured", (), {}, failed={"all": f"{type(problem).__name__}: {problem}"}, group=group
+            )
+        ]
     finally:
         tidy(contenders)
     return [replace(row, group=group) for row in rows]
@@ -117,15 +121,22 @@ def run(groups: Sequence[str], options: Options, wanted: Sequence[str]) -> dict[
         contenders = [found for name in wanted if (found := enter(name, stage, stack))]
         for contender in contenders:
             document["contenders"][contender.name] = {"version": contender.version, "runtime": contender.runtime}
-        for group in groups:
-            load, begun = os.getloadavg()[0], time.monotonic()
-            print(f"\n{group}", flush=True)
-            rows = measure(group, contenders, options)
-            seconds, loads = time.monotonic() - begun, [load, os.getloadavg()[0]]
-            document["groups"][group] = {"seconds": seconds, "load": loads, "rounds": options.rounds}
-            document["rows"] += to_json(rows)
-            print(f"{page.terminal(rows)}\n    {seconds:.0f} s, load {load:.1f} to {loads[1]:.1f}", flush=True)
+        with suppress(KeyboardInterrupt):  # what has been measured is worth keeping
+            measure_all(groups, contenders, options, document)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # from here on it is cleared away
     return document
+
+
+def measure_all(groups: Sequence[str], contenders: list[Contender], options: Options, document: dict[str, Any]) -> None:
+    """Fill the document, group by group."""
+    for group in groups:
+        load, begun = os.getloadavg()[0], time.monotonic()
+        print(f"\n{group}", flush=True)
+        rows = measure(group, contenders, options)
+        seconds, loads = time.monotonic() - begun, [load, os.getloadavg()[0]]
+        document["groups"][group] = {"seconds": seconds, "load": loads, "rounds": options.rounds}
+        document["rows"] += to_json(rows)
+        print(f"{page.terminal(rows)}\n    {seconds:.0f} s, load {load:.1f} to {loads[1]:.1f}", flush=True)
 
 
 def write(document: dict[str, Any]) -> None:
