@@ -66,7 +66,7 @@ class Stage:
         """Start the daemon; whether it came to answer before it died."""
         self.daemon.launch()
         self.client = Client(f"unix://{self.daemon.socket}")
-        return bool(settled(lambda: self._answers() or self.dead())) and not self.dead()
+        return bool(settled(lambda: self._answers() or self.dead(), 120)) and not self.dead()
 
     def _answers(self) -> bool:
         with suppress(OSError, DaemonUnavailable):

@@ -25,6 +25,8 @@ _VOLATILE = re.compile(
     r"expires \S+|^(tcp|udp) +\S+ +\d+ +\d+ |link-netns\S* \S+|master \S+(?= )|qlen \d+"
 )
 _PASSING = ("netpy.db-wal", "netpy.db-shm", "log", "dns.log", "pid", "daemon.lock")
+# The kernel's own: link-local addresses, which come with the carrier, and rates that it measures and forgets.
+_KERNELS = ("fe80::", "limit rate over")
 Traces = Counter[str]
 
 
@@ -59,7 +61,7 @@ def _host(daemon: Daemon) -> Iterator[str]:
     for line in done.stdout.splitlines():
         for part in line.split(", ") if " : " in line or line.startswith("\t\t\t") else [line]:
             text = " ".join(_VOLATILE.sub("", part.strip(" \t,")).split())
-            if text and "fe80::" not in text:  # link-local addresses are the kernel's own, and come with the carrier
+            if text and not any(mark in text for mark in _KERNELS):
                 yield text
 
 
