@@ -56,6 +56,7 @@ class Records:
         self._in_sandbox: dict[str, dict[str, None]] = {}
         self._reservations: dict[str, Reservation] = {}
         self._dns_ports: dict[str, int] = {}
+        self._owed: set[str] = set()  # endpoints whose records could not be dropped
         self._sequence = 0
         self._load()
 
@@ -150,7 +151,23 @@ class Records:
     ) -> None:
         """Add, replace and drop endpoints of one sandbox in one transaction. Addresses of the dropped become free."""
         endpoints = list(endpoints)
+        try:
+            self._write_endpoints(endpoints, drop, dns_port)
+        except BaseException:
+            self._owed.update(endpoint.id for endpoint in drop)
+            raise
+        for endpoint in endpoints:
+            self.remember(endpoint)
+            if dns_port:
+                self._dns_ports[endpoint.sandbox.id] = dns_port
+        for endpoint in drop:
+            self.forget(endpoint)
+
+    def _write_endpoints(self, endpoints: Sequence[Endpoint], drop: Sequence[Endpoint], dns_port: int) -> None:
+        """In the store. What could not be dropped earlier (the disk was full) and is not known any more goes, too."""
         with self._store.transaction() as transaction:
+            for id in self._owed - self._endpoints.keys():
+                transaction.delete("endpoint", id)
             for endpoint in endpoints:
                 self._put_endpoint(transaction, endpoint)
                 if dns_port:
@@ -159,12 +176,7 @@ class Records:
                 transaction.delete("endpoint", endpoint.id)
                 if self._is_last(endpoint, drop):
                     transaction.delete("sandbox", endpoint.sandbox.id)
-        for endpoint in endpoints:
-            self.remember(endpoint)
-            if dns_port:
-                self._dns_ports[endpoint.sandbox.id] = dns_port
-        for endpoint in drop:
-            self.forget(endpoint)
+        self._owed &= self._endpoints.keys()
 
     def _put_endpoint(self, transaction: Transaction, endpoint: Endpoint) -> None:
         known = self._endpoints.get(endpoint.id)

@@ -38,7 +38,8 @@ def taken(daemon: Daemon, ids: set[str]) -> Traces:
     found.update(f"file: {line}" for root in (daemon.data_root, daemon.exec_root) for line in _files(root))
     found.update(f"record: {kind} {id}" for kind, id in records(daemon))
     found.update(f"process: {line}" for line in _processes(daemon))
-    found.update(f"control group: {path}" for id in ids for path in detect().trees if (path / f"netpy-{id}").exists())
+    groups = (tree / f"netpy-{id}" for id in ids for tree in detect().trees)
+    found.update(f"control group: {group}" for group in groups if group.exists())
     return found
 
 

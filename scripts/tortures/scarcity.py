@@ -22,6 +22,7 @@ from tortures.tally import Options, Tally
 
 SIZE = "48m"  # of the file system that is filled
 MAKING = ("network create", "network connect", "create", "create with an address and a volume", "start, publishing")
+SAMPLE = 5  # trials of a brief run
 BRIDGE_PORTS = 1023  # BR_MAX_PORTS of the kernel, less one
 
 
@@ -38,7 +39,11 @@ class Trials:
 
     def note_clean(self) -> None:
         """What is there now is what must be there after every trial."""
-        self._clean = traces.taken(self._stage.daemon, self._ids)
+        self._clean = self._traces()
+
+    def _traces(self) -> Traces:
+        self._ids |= {id for kind, id in traces.records(self._stage.daemon) if kind == "container"}
+        return traces.taken(self._stage.daemon, self._ids)
 
     def go_without(self, operation: Operation, lack: Lack) -> None:
         """The operation while something is lacking, and when it is back."""
@@ -148,7 +153,7 @@ class Trials:
             self._blame(f"the daemon is dead{stage.daemon.tail()}")
             stage.up()
         self._residents("afterwards")
-        self._ids |= {id for kind, id in traces.records(stage.daemon) if kind == "container"}
+        self._traces()  # while the records still name them
         Operation.clear(stage)
         self._compare()
         log = stage.daemon.exec_root / "log"
@@ -166,10 +171,10 @@ class Trials:
 
         def same() -> bool:
             nonlocal left
-            left = traces.difference(self._clean, traces.taken(self._stage.daemon, self._ids))
+            left = traces.difference(self._clean, self._traces())
             return not left
 
-        settled(same, 6)
+        settled(same, 15)
         for line in left[:6]:
             self._blame(line)
         if left:
@@ -204,10 +209,10 @@ def run(options: Options) -> Tally:
             trials = Trials(stage, backend, tally)
             trials.note_clean()
             pairs = [(operation, lack) for operation in operations() for lack in lacks()]
-            for operation, lack in chance.sample(pairs, 8) if options.brief else pairs:
+            for operation, lack in chance.sample(pairs, SAMPLE) if options.brief else pairs:
                 trials.go_without(operation, lack)
             trials.addresses()
-            trials.host_ports()
             if not options.brief:
+                trials.host_ports()
                 trials.bridge_ports()
     return tally

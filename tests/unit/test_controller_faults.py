@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,7 @@ from netpy.errors import (
 from netpy.kernel.memory import MemoryKernel
 from netpy.model import Endpoint, Network, NetworkSpec, Sandbox, SubnetSpec
 from netpy.objects import Publish, Veth
-from netpy.store import Store
+from netpy.store import Store, Transaction
 from netpy.testing import Machine
 from tests.unit.controller_lab import (
     PORTS,
@@ -101,6 +102,31 @@ def test_a_full_disk_leaves_the_world_as_it_was(operation: Callable[[Machine], N
         operation(m)
     assert m.snapshot() == before
     operation(m)
+    assert m.controller.check() == []
+
+
+def test_what_a_full_disk_would_not_let_go_goes_with_the_next_change():
+    class Full(Store):
+        room = 1 << 20
+
+        @contextmanager
+        def transaction(self) -> Generator[Transaction]:
+            self.room -= 1
+            if self.room <= 0:
+                raise KernelError("writing the store: database or disk is full")
+            with super().transaction() as inside:
+                yield inside
+
+    store = Full(":memory:")
+    m = Machine(store=store)
+    m.controller.create_network(NetworkSpec(name="front"))
+    store.room = 2  # the pending record is written, and neither the active one nor its end
+    with pytest.raises(KernelError, match="full"):
+        m.controller.attach(m.sandbox(1), [("front", web())])
+    assert len(store.all("endpoint")) == 1
+    store.room = 1 << 20
+    [made] = m.controller.attach(m.sandbox(2), [("front", web())])
+    assert [id for id, _ in store.all("endpoint")] == [made.id]
     assert m.controller.check() == []
 
 
