@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal as signals
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine import lifecycle
@@ -29,6 +30,7 @@ from netpy.errors import InvalidArgument, KernelError, NetpyError, NotFound
 
 logger = logging.getLogger(__name__)
 GRACE, LAST_WAIT = 10, 10.0
+AGAIN = 2.0  # seconds until what could not be written is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,10 @@ class Endings:
             state = entry.container.state
             if not self.parts.records.exists(entry) or not state.running or state.monitor_pid != monitor:
                 return
-            self._finish(entry, code, oom)
+            try:
+                self._finish(entry, code, oom)
+            except (NetpyError, OSError) as error:  # the disk is full: it has ended all the same
+                self._later(entry, "its end", error, lambda: self.exited(entry, monitor, code, oom))
 
     def _finish(self, entry: Entry, code: int, oom: bool) -> None:
         parts, container = self.parts, entry.container
@@ -83,10 +88,13 @@ class Endings:
             container = entry.container
             if not self.parts.records.exists(entry) or container.state.status != "restarting":
                 return
-            self.parts.records.change(entry, restart_count=container.restart_count + 1)
             try:
+                self.parts.records.change(entry, restart_count=container.restart_count + 1)
                 running.start(self.parts, entry, self.hooks, by_user=False)
             except (NetpyError, OSError) as error:
+                if entry.container.state.status == "restarting":
+                    self._later(entry, "its restart", error, lambda: self.again(entry))
+                    return
                 logger.warning("container %s cannot be restarted: %s", entry.id[:12], error)
                 self.parts.waiters.exited(entry.id, (entry.container.state.exit_code, str(error)))
 
@@ -195,6 +203,11 @@ class Endings:
         if not _ended(waiter, LAST_WAIT):
             self._given_up(entry)
             raise KernelError(f"could not kill container {entry.id}: it has not ended within {LAST_WAIT:.0f} seconds")
+
+    def _later(self, entry: Entry, what: str, error: Exception, work: Callable[[], None]) -> None:
+        """It cannot be written down now. It is tried until it can, since nobody else will."""
+        logger.warning("container %s: %s cannot be recorded yet: %s", entry.id[:12], what, error)
+        self.parts.scheduler.after(AGAIN, entry.id, work)
 
     def _begun(self, entry: Entry, phase: str) -> Container:
         """Write down that its end was asked for, and of what that is part."""

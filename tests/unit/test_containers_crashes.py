@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from netpy.errors import KernelError
 from tests.unit.container_lab import Lab, leftovers, network, status, until
 from tests.unit.test_containers_recovery import Crash, crash_at
 
@@ -158,3 +159,23 @@ def test_a_volume_is_removed_with_its_files_or_not_at_all(lab: Lab, after: bool)
     assert kept.exists() is not after
     assert lab.containers.volumes.exists("data") is not after
     assert [path.name for path in (lab.root / "volumes").iterdir()] == ([] if after else ["data"])
+
+
+def test_an_end_that_could_not_be_recorded_is_recorded_later(lab: Lab) -> None:
+    """The disk is full while a container ends: afterwards it has ended, and is not in anybody's way."""
+    identity = lab.run("web", PortBindings={"80/tcp": [{"HostPort": "8800"}]})
+    waiter = lab.containers.wait("web")
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise KernelError("using the store: database or disk is full")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lab.store, "put", full)
+        lab.runtime.end(identity, 7)
+        until(lab.agenda.due)
+        assert status(lab, "web") == "running"
+    lab.agenda.elapse()
+    assert waiter.result(5) == (7, "")
+    assert status(lab, "web") == "exited"
+    assert leftovers(lab) == []
+    lab.containers.remove("web")
