@@ -40,7 +40,7 @@ OWN = ("/overlay/", "/containers/")
 SAMPLE = 3  # operations of a brief run
 HALVES = (  # what a daemon may find when it starts: an operation that was cut off at a point
     ("start", "after the monitor reports #1", start_t),
-    ("rm -f", "detaching its networks #1", remove_t),
+    ("rm -f", "unmounting its file system #1", remove_t),
 )
 
 
@@ -115,6 +115,7 @@ class Matrix:
             stage.arm(at)
             self._cut_off(half)
             stage.arm("")
+            assert stage.dead(), f"{at} is on the way"
 
         operation = Operation(
             name=f"daemon start after half of {name}", before=broken, act=_up, undo=_up, outcome=_is_up
