@@ -144,7 +144,9 @@ class Contender:
                 self.call("network", "rm", name)
 
     def _variables(self) -> dict[str, str]:
-        return {**os.environ, **self.environment}
+        # Compiled files are kept, whatever the caller's environment says: the command starts anew so often.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        return {**kept, **self.environment}
 
 
 def netpy(place: Place) -> Contender:
