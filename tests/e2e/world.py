@@ -102,7 +102,7 @@ class Daemon:
     def start(self) -> None:
         """Start it and wait for the API to answer."""
         self.launch()
-        eventually(lambda: self.run("version", check=False).returncode == 0 or self._died(), "the daemon answers")
+        eventually(lambda: self.run("version", check=False).returncode == 0 or self._died(), "the daemon answers", 60)
 
     def launch(self) -> None:
         """Start it."""
