@@ -91,7 +91,7 @@ def _is_daemon(pid: int) -> bool:
 
 
 def close_to_others(data_root: Path, exec_root: Path) -> None:
-    """Let nobody but root come to what containers are made of: secrets in configurations, set-user-id programs in images.
+    """Let nobody but root come to what containers are made of: secrets in configurations, set-user-id programs.
 
     The exec root itself may be passed through, since the API's socket lies there.
     """
