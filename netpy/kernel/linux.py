@@ -182,7 +182,7 @@ class LinuxKernel:
                     case Sysctl():
                         value = sysctl.read(obj.name)
                         if value == obj.value and not obj.netns:
-                            self._settings.remember(obj.name, value)
+                            self._settings.remember(obj.name, obj.value)
                         seen = None if value is None else Sysctl(name=obj.name, value=value, netns=obj.netns)
                     case Veth():
                         seen = self._pairs.observe(channel, obj)
