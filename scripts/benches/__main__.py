@@ -43,29 +43,33 @@ def measure(group: str, contenders: list[Contender], options: Options) -> list[R
                 f"{group} was not measured", (), {}, failed={"all": f"{type(problem).__name__}: {problem}"}, group=group
             )
         ]
-    finally:
-        tidy(contenders)
     return [replace(row, group=group) for row in rows]
 
 
-def tidy(contenders: list[Contender]) -> None:
-    """Every group begins with engines that run and have nothing."""
-    for contender in contenders:
-        try:
-            if contender.daemon and not contender.answers():
-                contender.start()
-            contender.clear()
-        except (RuntimeError, OSError) as problem:
-            print(f"{contender.name}: clearing away: {problem}", file=sys.stderr)
+def clear(contender: Contender) -> bool:
+    """Whether everything it has could be removed; says why not."""
+    try:
+        contender.clear()
+    except (RuntimeError, OSError) as problem:
+        print(f"{contender.name}: clearing away: {problem}", file=sys.stderr)
+        return False
+    return True
+
+
+def renewed(contender: Contender, stage: Path, stack: ExitStack) -> Contender | None:
+    """A fresh one in a fresh place, for one that is dead or would not let go of something."""
+    contender.stop()
+    census.end(contender.place)
+    return enter(contender.name, stage, stack)
 
 
 def enter(name: str, stage: Path, stack: ExitStack) -> Contender | None:
     """A contender, started, in a place of its own; both go with the stack. Nothing when it does not start."""
-    place = Place(stage / name)
+    place = Place(Path(tempfile.mkdtemp(prefix=f"{name}-", dir=stage)))
     stack.callback(leave, place)
     contender = engines.KINDS[name][0](place)
     stack.callback(contender.stop)
-    stack.callback(tidy, [contender])
+    stack.callback(clear, contender)
     try:
         engines.prepare(contender)
     except (RuntimeError, OSError) as problem:
@@ -122,21 +126,24 @@ def run(groups: Sequence[str], options: Options, wanted: Sequence[str]) -> dict[
         for contender in contenders:
             document["contenders"][contender.name] = {"version": contender.version, "runtime": contender.runtime}
         with suppress(KeyboardInterrupt):  # what has been measured is worth keeping
-            measure_all(groups, contenders, options, document)
+            for group in groups:
+                document["rows"] += to_json(timed(group, contenders, options, document))
+                contenders = [
+                    ready for one in contenders if (ready := one if clear(one) else renewed(one, stage, stack))
+                ]
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # from here on it is cleared away
     return document
 
 
-def measure_all(groups: Sequence[str], contenders: list[Contender], options: Options, document: dict[str, Any]) -> None:
-    """Fill the document, group by group."""
-    for group in groups:
-        load, begun = os.getloadavg()[0], time.monotonic()
-        print(f"\n{group}", flush=True)
-        rows = measure(group, contenders, options)
-        seconds, loads = time.monotonic() - begun, [load, os.getloadavg()[0]]
-        document["groups"][group] = {"seconds": seconds, "load": loads, "rounds": options.rounds}
-        document["rows"] += to_json(rows)
-        print(f"{page.terminal(rows)}\n    {seconds:.0f} s, load {load:.1f} to {loads[1]:.1f}", flush=True)
+def timed(group: str, contenders: list[Contender], options: Options, document: dict[str, Any]) -> list[Row]:
+    """A group's rows, printed; how long they took, and how busy the machine was, is noted."""
+    load, begun = os.getloadavg()[0], time.monotonic()
+    print(f"\n{group}", flush=True)
+    rows = measure(group, contenders, options)
+    seconds, loads = time.monotonic() - begun, [load, os.getloadavg()[0]]
+    document["groups"][group] = {"seconds": seconds, "load": loads, "rounds": options.rounds}
+    print(f"{page.terminal(rows)}\n    {seconds:.0f} s, load {load:.1f} to {loads[1]:.1f}", flush=True)
+    return rows
 
 
 def write(document: dict[str, Any]) -> None:

@@ -35,8 +35,6 @@ def run(contenders: list[Contender], options: Options) -> list[Row]:
     for _ in range(options.rounds):
         for contender in contenders:
             one_round(contender, samples)
-    for contender in contenders:
-        contender.clear()
     return [samples.row(name, goal) for name, goal in GOALS.items()]
 
 

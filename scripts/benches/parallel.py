@@ -23,8 +23,6 @@ def run(contenders: list[Contender], options: Options) -> list[Row]:
         for contender in contenders:
             samples.take(name, contender, lambda contender=contender: at_once(contender))
             contender.call(*contender.remove, *contender.call("ps", "-aq").split())
-    for contender in contenders:
-        contender.clear()
     return [samples.row(name, (against(0.3, "docker"),))]
 
 

@@ -7,6 +7,7 @@ and questions to the name server from inside a container. Podman has no daemon a
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from scripts.benches import probe
 from scripts.benches.contenders import Contender
@@ -38,7 +39,8 @@ def run(contenders: list[Contender], options: Options) -> list[Row]:
         except (RuntimeError, OSError) as problem:
             for row in (WHOLE, STOP, START, *LOST.values()):
                 samples.fail(row, contender, str(problem))
-        contender.clear()
+        with suppress(RuntimeError):  # it is tried again after the group
+            contender.clear()
     datagrams = ", ".join(f"{name} {number:,}" for name, number in sent.items())
     notes = (f"{count} containers run; datagrams sent in all restarts: {datagrams}",)
     lost = [samples.row(row, (bound(0),), "", notes) for row in LOST.values()]

@@ -1,7 +1,8 @@
 """What was measured, as values: samples by contender, the goal they are held against, and what comes of it. No I/O.
 
 A goal is one or more clauses: our median is at most `factor` times another's (at least, where higher is better), or
-bounded by a figure in the row's own unit. A clause whose other side was not measured stays open, and so does the row.
+bounded by a figure in the row's own unit. Where somebody of the other side was not measured, it cannot be met: it stays
+open, and so does the row.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Clause:
         sign = "≤" if better == "lower" else "≥"
         if not self.than:
             return f"{sign} {self.factor:g}{'' if unit == '×' else ' '}{unit}"
-        return f"{sign} {self.factor:g} × " + " and ".join(self.than)
+        whom = self.than[0] if len(self.than) == 1 else f"the best of {', '.join(self.than)}"
+        return f"{sign} {self.factor:g} × {whom}"
 
 
 def against(factor: float, *than: str) -> Clause:
@@ -88,7 +90,9 @@ class Row:
         limit = self.limit(clause)
         if ours is None or limit is None:
             return "open"
-        return "met" if (ours <= limit if self.better == "lower" else ours >= limit) else "missed"
+        if not (ours <= limit if self.better == "lower" else ours >= limit):
+            return "missed"
+        return "met" if all(self.values.get(name) for name in clause.than) else "open"
 
     def limit(self, clause: Clause) -> float | None:
         """What the clause asks of our median, in the row's unit; nothing when the others were not measured."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from scripts.benches.contenders import Contender
@@ -16,7 +17,6 @@ from scripts.benches.options import Options
 from scripts.benches.rows import OURS, Row, bound
 from scripts.benches.samples import Samples
 
-NETWORK = "bench"
 FIRST_PORT = 10000
 WINDOW = 10
 FLAT = (bound(1.2),)
@@ -29,6 +29,7 @@ class Climb:
 
     contender: Contender
     limit: int  # seconds
+    network: str
     times: list[float] = field(default_factory=list)
     port: int = FIRST_PORT
     spent: float = 0.0
@@ -36,7 +37,7 @@ class Climb:
     def step(self, ports: int) -> float:
         publish = ("-p", port_range(self.port, ports)) if ports else ()
         self.port += ports
-        took = self.contender.time("run", "-d", "--network", NETWORK, *publish, "busybox", "sleep", "100000")
+        took = self.contender.time("run", "-d", "--network", self.network, *publish, "busybox", "sleep", "100000")
         self.times.append(took)
         self.spent += took / 1000
         return took
@@ -57,9 +58,10 @@ def run(contenders: list[Contender], options: Options) -> list[Row]:
         f"{count // 2} containers with 32 ports each, last over first": [32] * (count // 2),
     }
     rows: list[Row] = []
-    for name, steps in shapes.items():
+    for number, (name, steps) in enumerate(shapes.items()):
+        network = f"climb{number}"
         limit = options.size(30 if any(steps) else 75, 10)
-        climbs = [Climb(contender, limit if contender.name != OURS else 5 * limit) for contender in contenders]
+        climbs = [Climb(contender, limit if contender.name != OURS else 5 * limit, network) for contender in contenders]
         rows += climb(name, steps, climbs, samples)
     return [*rows, *wide_ranges(contenders, options, samples)]
 
@@ -68,7 +70,7 @@ def climb(name: str, steps: Sequence[int], climbs: list[Climb], samples: Samples
     """The ratio, and every start's time in order, for the chart."""
     each = f"{len(steps)} starts publishing {sum(steps):,} ports" if any(steps) else f"{len(steps)} starts, one network"
     for one in climbs:
-        one.contender.call("network", "create", NETWORK)
+        one.contender.call("network", "create", one.network)
     for number, ports in enumerate(steps):
         for one in climbs:
             if one.spent < one.limit and len(one.times) == number:
@@ -85,7 +87,8 @@ def climb(name: str, steps: Sequence[int], climbs: list[Climb], samples: Samples
         else:
             said = f"{len(times)} of {len(steps)} starts and {one.port - FIRST_PORT} ports in {one.limit} s"
             samples.fail(name, who, f"{said}; the first took {times[0]:.0f} ms, the last {times[-1]:.0f}")
-        who.clear()
+        with suppress(RuntimeError):  # it is tried again after the group
+            who.clear()
     at = tuple(float(number + 1) for number in range(len(steps)))
     return samples.row(name, FLAT, "×", ("; ".join(notes),)), samples.curve(each, at, "containers started")
 
@@ -98,7 +101,8 @@ def wide_ranges(contenders: list[Contender], options: Options, samples: Samples)
             for ports, name in names.items():
                 if contender.name == OURS or (number == 0 and ports < MANY):
                     samples.take(name, contender, lambda who=contender, ports=ports: added(who, ports))
-            contender.clear()
+            with suppress(RuntimeError):
+                contender.clear()
     notes = (f"the others are asked for {MANY // 10}, once: they take long, and longer to take them back",)
     return [samples.row(names[MANY], (bound(50),), notes=notes), samples.row(names[MANY // 10])]
 

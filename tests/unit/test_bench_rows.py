@@ -43,6 +43,7 @@ def test_what_was_not_measured_leaves_the_verdict_open_unless_another_clause_is_
     goal = (against(0.25, "docker"), against(0.4, "podman"))
     assert Row("start", goal, {"netpy": [24.0], "docker": [100.0]}).verdict() == "open"
     assert Row("start", goal, {"netpy": [26.0], "docker": [100.0]}).verdict() == "missed"
+    assert Row("rm", (against(0.4, "docker", "podman"),), {"netpy": [24.0], "docker": [100.0]}).verdict() == "open"
     assert Row("start", goal, {"docker": [100.0], "podman": [60.0]}).verdict() == "open"
 
 
