@@ -58,12 +58,13 @@ class Transaction:
 
     def put(self, kind: str, id: str, body: Json) -> None:
         """Add the record, or replace it where it stands."""
-        self._connection.execute(_PUT, (kind, id, json.dumps(body, separators=(",", ":"))))
+        self._connection.execute(_PUT, (kind, id, _written(body)))
 
-    def set(self, kind: str, id: str, field: str, value: str) -> bool:
-        """Change one field of a record in place, however large the rest; False when there is no such record."""
-        change = "UPDATE record SET body = json_set(body, ?, ?) WHERE kind = ? AND id = ?"
-        return self._connection.execute(change, (f"$.{field}", value, kind, id)).rowcount > 0
+    def set(self, kind: str, id: str, fields: Json) -> bool:
+        """Change some fields of a record in place, however large the rest; False when there is no such record."""
+        values = [part for name, value in fields.items() for part in (f"$.{name}", _written(value))]
+        change = f"UPDATE record SET body = json_set(body{', ?, json(?)' * len(fields)}) WHERE kind = ? AND id = ?"
+        return self._connection.execute(change, (*values, kind, id)).rowcount > 0
 
     def delete(self, kind: str, id: str) -> None:
         """Remove the record; succeeds when there is none."""
@@ -130,6 +131,14 @@ class Store:
             Transaction(self._connection).put(kind, id, body)
             point("after a commit")
 
+    def set(self, kind: str, id: str, fields: Json) -> bool:
+        """Change some fields of a record in place; False when there is no such record."""
+        with self._lock, self._translated():
+            point("before a commit")
+            found = Transaction(self._connection).set(kind, id, fields)
+            point("after a commit")
+            return found
+
     def delete(self, kind: str, id: str) -> None:
         """Remove the record; succeeds when there is none."""
         with self._lock, self._translated():
@@ -169,6 +178,15 @@ def encode(obj: object) -> Json:
     if not dataclasses.is_dataclass(obj) or isinstance(obj, type):
         raise TypeError(f"not a dataclass: {obj!r}")
     return cast(Json, _encoded(obj))
+
+
+def encode_fields(fields: Mapping[str, object]) -> Json:
+    """Some fields of a dataclass by name, as `encode` writes them."""
+    return {name: _encoded(value) for name, value in fields.items()}
+
+
+def _written(body: object) -> str:
+    return json.dumps(body, separators=(",", ":"))
 
 
 def decode(cls: type[T], body: Json) -> T:

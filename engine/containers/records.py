@@ -14,7 +14,7 @@ from engine import lifecycle
 from engine.containers import naming
 from engine.model import Container, State
 from netpy.errors import InvalidArgument, NotFound
-from netpy.store import Store, decode, encode
+from netpy.store import Store, decode, encode, encode_fields
 
 KIND = "container"
 
@@ -99,9 +99,10 @@ class Records:
             return self._names.get(name, "")
 
     def change(self, entry: Entry, **changes: Any) -> Container:
-        """Replace fields of the record."""
+        """Replace fields of the record. No others are written: its documents may be long, and it changes often."""
         container = replace(entry.container, **changes)
-        self._store.put(KIND, container.id, encode(container))
+        if not self._store.set(KIND, container.id, encode_fields(changes)):
+            self._store.put(KIND, container.id, encode(container))
         entry.container = container
         return container
 

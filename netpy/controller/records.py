@@ -182,7 +182,7 @@ class Records:
         known = self._endpoints.get(endpoint.id)
         is_same = known is not None and replace(known, phase=endpoint.phase) == endpoint
         # A thousand published ports are 200 KB, which are not written again to say that they are published now.
-        if not (is_same and transaction.set("endpoint", endpoint.id, "phase", endpoint.phase)):
+        if not (is_same and transaction.set("endpoint", endpoint.id, {"phase": endpoint.phase})):
             transaction.put("endpoint", endpoint.id, encode(endpoint))
 
     def remember(self, endpoint: Endpoint) -> None:

@@ -237,3 +237,14 @@ def test_what_is_no_dataclass_is_refused():
         encode({"a": 1})
     with pytest.raises(TypeError):
         encode(Mixed(where=Path("/"), document={"a": object()}))
+
+
+def test_some_fields_are_changed_and_the_others_stay_as_they_were():
+    store = Store(":memory:")
+    body = {"phase": "pending", "text": 'ü " \\ \u2028', "numbers": [1, 2.5, True, None], "deep": {"a.b": {"c": "x"}}}
+    store.put("thing", "1", body)
+    assert store.set("thing", "1", {"phase": "active", "state": {"pid": 7, "names": ["x", "y"]}, "deep": {}})
+    expected = {**body, "phase": "active", "state": {"pid": 7, "names": ["x", "y"]}, "deep": {}}
+    assert store.get("thing", "1") == expected
+    assert not store.set("thing", "2", {"phase": "active"})
+    assert store.get("thing", "2") is None
