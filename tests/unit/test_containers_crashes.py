@@ -170,7 +170,8 @@ def test_an_end_that_could_not_be_recorded_is_recorded_later(lab: Lab) -> None:
         raise KernelError("using the store: database or disk is full")
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(lab.store, "put", full)
+        for write in ("put", "set"):
+            patched.setattr(lab.store, write, full)
         lab.runtime.end(identity, 7)
         until(lab.agenda.due)
         assert status(lab, "web") == "running"
