@@ -21,6 +21,8 @@ from scripts.tortures.churn_model import lane
 from scripts.tortures.tally import Options, Tally
 from tests.e2e.world import Daemon, World, eventually, new_world
 
+POOLS = ("--default-address-pool", "base=10.128.0.0/12,size=24")  # those by default are 31 networks
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
@@ -54,7 +56,7 @@ def churn(backend: str, seed: int, size: Size, tally: Tally) -> None:
         world = new_world()
         cleanup.callback(shutil.rmtree, world.root, ignore_errors=True)
         cleanup.callback(world.close)
-        daemon = Daemon(world, f"churn-{backend[:3]}", flags=("--firewall-backend", backend))
+        daemon = Daemon(world, f"churn-{backend[:3]}", flags=("--firewall-backend", backend, *POOLS))
         cleanup.callback(daemon.close)
         daemon.start()
         daemon.import_busybox()

@@ -77,6 +77,7 @@ class Watch:
             self._sightings = opened.enter_context(Sightings(instance))
             self._sleeper, self._waker = (opened.enter_context(end) for end in socket.socketpair())
             self._opened = opened.pop_all()
+        disturbed()  # what was before our time is no news
         self._repairs: deque[tuple[float, list[str]]] = deque()
 
     def start(self) -> None:

@@ -2,22 +2,30 @@
 
 One system call for each table that is there, without a copy of the table (IPT_SO_GET_INFO): how many rules it has, how
 many bytes, and where its chains begin. Looking never makes a table. Our own writing passes through here, so that it is
-not taken for somebody else's. Rules that were exchanged for as many of the same size do not show.
+not taken for somebody else's.
+
+Rules that were exchanged for as many of the same size do not show in that. But whoever runs iptables opens
+/run/xtables.lock, which inotify tells: then, and only then, the tables are read as they are, without their counters
+(`netpy.kernel.xt.digests`), and compared with what they were.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from netpy.kernel.xt.digests import Opened, contents
+
 Found = dict[tuple[int, str], bytes]
 
 _FAMILIES = ((4, socket.AF_INET, 0, "ip_tables_names"), (6, socket.AF_INET6, 41, "ip6_tables_names"))
 _GET_INFO, _LENGTH = 64, 84
+LOCK = Path(os.environ.get("XTABLES_LOCKFILE", "/run/xtables.lock"))
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -29,7 +37,9 @@ class Sizes:
         self._lock = threading.Lock()
         self._sockets: dict[socket.AddressFamily, socket.socket] = {}
         self._foreign = False
+        self._opened = Opened(LOCK)
         self._last = self._now()
+        self._contents: Found | None = None  # of nobody's interest until somebody asks again and again
 
     @contextmanager
     def writing(self) -> Generator[None]:
@@ -40,6 +50,9 @@ class Sizes:
                 yield
             finally:
                 self._last = self._now()
+                if self._contents is not None:
+                    self._opened.lately()
+                    self._contents = self._enter(self._all_contents)
 
     def knows(self, version: int, table: str) -> bool:
         """Whether the table was there at the last look: reading one that is not makes it."""
@@ -50,9 +63,14 @@ class Sizes:
         with self._lock:
             before, self._last = self._last, self._now()
             foreign, self._foreign = self._foreign or self._last != before, False
+            before = self._contents
+            if self._opened.lately() or foreign or before is None:
+                self._contents = self._enter(self._all_contents)
+                foreign = foreign or (before is not None and self._contents != before)
             return foreign
 
     def close(self) -> None:
+        self._opened.close()
         for each in self._sockets.values():
             each.close()
 
@@ -68,6 +86,14 @@ class Sizes:
                 continue
             for name in names:
                 found[version, name] = self._size(family, level, name)
+        return found
+
+    def _all_contents(self) -> Found:
+        found: Found = {}
+        for (version, table), size in self._last.items():
+            _, family, level, _ = next(each for each in _FAMILIES if each[0] == version)
+            self._size(family, level, table)  # opens the socket
+            found[version, table] = contents(self._sockets[family].fileno(), level, table, size)
         return found
 
     def _size(self, family: socket.AddressFamily, level: int, table: str) -> bytes:
