@@ -75,6 +75,9 @@ def message_of(error: BaseException) -> str:
             return f"{error.message}: {'; '.join(dict.fromkeys(map(message_of, causes)))}"
         case NetpyError():
             return str(error)
+        case OSError(errno=int(), strerror=str(reason), filename=place):  # the machine lacks something: disk, files
+            log.warning("%s", error)
+            return f"{place}: {reason.lower()}" if place else f"the operating system refused: {reason.lower()}"
         case _:
             log.error("unexpected error while serving a request", exc_info=error)
             return f"internal error: {type(error).__name__}: {error}"

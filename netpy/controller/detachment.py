@@ -47,6 +47,7 @@ class Detachment:
             sandbox = before[0].endpoint.sandbox
             errors = self._out(Move(sandbox=sandbox, before=before, after=with_gateways(rest)), first)
         if errors:
+            context.kernel.doubt()
             name = before[0].endpoint.spec.name
             distinct = list({str(error): error for error in errors}.values())  # a missing driver is missed at each step
             raise ExceptionGroup(f"detaching {name} from {network or 'its networks'}", distinct)

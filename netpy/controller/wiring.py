@@ -277,6 +277,8 @@ class Wiring:
                 logger.warning("going on after a failure: %s", error)
                 errors.append(error)
                 rest = _after(rest, error)
+        if errors:
+            self._kernel.doubt()
         return errors
 
     def act(self, actions: Iterable[Action]) -> None:

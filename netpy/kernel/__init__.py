@@ -75,6 +75,10 @@ class Kernel(Protocol):
         """
         ...
 
+    def doubt(self) -> None:
+        """Something could not be taken away, or looked at: whoever watches is to look soon, and mend."""
+        ...
+
     def act(self, actions: Iterable[Action]) -> None:
         """Carry out effects that leave no state. Best effort: failures are logged, never raised."""
         ...

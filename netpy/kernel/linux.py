@@ -7,6 +7,7 @@ what was made so far is handed back with the error, as a plan that can be undone
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
@@ -31,6 +32,8 @@ from netpy.kernel.pairs import Pairs
 from netpy.kernel.rtnetlink import Channel
 from netpy.objects import Address, Adopt, Bridge, Child, Device, Given, KernelObject, Key, Route, Sysctl, Veth
 
+RESPITE = 5.0  # seconds between looks at what refuses to be put right
+
 
 class LinuxKernel:
     """`netpy.kernel.Kernel` on this machine. Needs CAP_NET_ADMIN and CAP_SYS_ADMIN. Thread-safe."""
@@ -41,6 +44,7 @@ class LinuxKernel:
         self._pairs = Pairs()
         self._announcer = Announcer()
         self._settings = sysctl.Kept()
+        self._doubted, self._patient_until = False, 0.0
         holds = Holds()
         self.hold = holds.hold
         self.release = holds.release
@@ -83,9 +87,18 @@ class LinuxKernel:
         return frozenset(found)
 
     def disturbed(self) -> bool:
-        """Whether somebody else changed the legacy tables or a setting of the host since this was last asked."""
+        """Whether somebody else changed the legacy tables or a setting of the host, or we left something undone.
+
+        Since this was last asked; of what was left undone it is told now and then, until it could be done.
+        """
         settings, tables = self._settings.disturbed(), self._backend.disturbed()
-        return settings or tables
+        doubted = self._doubted and time.monotonic() >= self._patient_until
+        if doubted:
+            self._doubted, self._patient_until = False, time.monotonic() + RESPITE
+        return settings or tables or doubted
+
+    def doubt(self) -> None:
+        self._doubted = True
 
     def moor(self) -> None:
         """Keep the connections that there are alive while somebody flushes rules, until this is closed."""

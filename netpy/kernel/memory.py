@@ -43,6 +43,7 @@ class MemoryKernel:
         self.prefixes: list[str] = ["0.0.0.0/0"]
         self.ephemeral: tuple[int, int] = (32768, 60999)
         self.missing: set[str] = set()
+        self.doubted = False
         self.fail_at = 0
         self.applied: list[Plan] = []
         self._instance = instance
@@ -123,6 +124,9 @@ class MemoryKernel:
                 if isinstance(obj, Address) and not obj.netns
             }
             return sorted({*self.prefixes, *on_link})
+
+    def doubt(self) -> None:
+        self.doubted = True
 
     def lacks(self, kind: str) -> str:
         return f"this kernel has no {kind} links" if kind in self.missing else ""

@@ -64,6 +64,7 @@ class Stage:
 
     def up(self) -> bool:
         """Start the daemon; whether it came to answer before it died."""
+        self.client.close()
         self.daemon.launch()
         self.client = Client(f"unix://{self.daemon.socket}")
         return bool(settled(lambda: self._answers() or self.dead(), 120)) and not self.dead()
@@ -207,6 +208,7 @@ class Stage:
         """Take everything away, whatever state it is in."""
         if self._line:
             self._line.close()
+        self.client.close()
         self.arm("")
         with suppress(AssertionError):
             if self.daemon.process and self.dead():

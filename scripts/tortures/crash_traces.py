@@ -1,7 +1,7 @@
 """Everything that a daemon can leave behind, as texts that can be compared: a leak is there after and not before.
 
 Looks at the host's namespace (links, addresses, routes, rules, sockets), the mounts, the control groups, the files
-under both roots, the records in the database, the processes, and the descriptors of the name server.
+under both roots, the records in the database, and the processes.
 """
 
 from __future__ import annotations
@@ -102,12 +102,3 @@ def _processes(daemon: Daemon) -> Iterator[str]:
         if any(mark in words for mark in marks) and int(entry.name) != main and b"tortures" not in words:
             shown = words.replace(b"\0", b" ").decode(errors="replace")[:160]
             yield shown
-            if "netpy.nameserver" in shown:
-                yield f"name server: {_open_files(entry)} descriptors"
-
-
-def _open_files(process: Path) -> int:
-    try:
-        return len(list((process / "fd").iterdir()))
-    except OSError:
-        return 0

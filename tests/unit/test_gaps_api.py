@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections import Counter
@@ -225,3 +226,8 @@ def test_a_ttl_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
     file.write_text("{}")
     with pytest.raises(InvalidArgument, match=f"invalid value for --dns-ttl: {text}: "):
         load({"dns-ttl": text}, file)
+
+
+def test_what_the_machine_lacks_is_said_with_its_place() -> None:
+    assert message_of(OSError(errno.ENOSPC, "No space left on device", "/var/x")) == "/var/x: no space left on device"
+    assert message_of(OSError(errno.EMFILE, "Too many open files")).endswith("refused: too many open files")

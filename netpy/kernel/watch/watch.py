@@ -101,13 +101,26 @@ class Watch:
             ready = {descriptor for descriptor, _ in poll.poll(max(0.0, until - time.monotonic()) * 1000)}
             if self._sleeper.fileno() in ready or (ready and self._rested()):
                 return
-            if ready:
-                self._news |= self._sightings.changed() | News(rules=self._transactions.foreign())
-            if time.monotonic() >= tables_at:
-                self._news |= News(rules=self._disturbed())
+            asked = time.monotonic() >= tables_at
+            self._news |= self._heard(bool(ready), asked)
+            if asked:
                 tables_at = time.monotonic() + self._timing.poll
             if self._news and time.monotonic() >= self._earliest:
                 self._look()
+
+    def _heard(self, told: bool, asked: bool) -> News:
+        """What is new. Where that cannot be found out, since memory or descriptors are short, anything may be."""
+        news = News()
+        try:
+            if told:
+                news |= self._sightings.changed() | News(rules=self._transactions.foreign())
+            if asked:
+                news |= News(rules=self._disturbed())
+        except Exception as error:
+            logger.warning("listening for changes: %s", error)
+            self._earliest = time.monotonic() + self._timing.pause
+            return news | News(rules=True)
+        return news
 
     def _rested(self) -> bool:
         """Let what is going on settle. True if it is time to end."""
