@@ -41,6 +41,7 @@ from engine.events import Events
 from engine.images import Images
 from engine.images.endpoints import Registries
 from engine.images.transports import Skopeo
+from engine.opening import WAY_OUT, open_store
 from engine.runtime import cgroups, host
 from engine.runtime.rotation import Rotation
 from engine.runtime.runtime import Runtime
@@ -53,12 +54,11 @@ from netpy.controller import Controller, Pool
 from netpy.controller import Settings as NetworkSettings
 from netpy.drivers import Defaults
 from netpy.drivers.registry import Registry
-from netpy.errors import NetpyError, Unsupported
+from netpy.errors import NetpyError, StoreDamaged, Unsupported
 from netpy.kernel import netfilter
 from netpy.kernel.linux import LinuxKernel
 from netpy.kernel.watch.watch import Watch
 from netpy.nameserver import Nameserver
-from netpy.store import Store
 
 logger = logging.getLogger(__name__)
 _LEVELS = {"warn": "WARNING", "fatal": "CRITICAL"}
@@ -87,9 +87,7 @@ class Daemon:
         close_to_others(settings.data_root, settings.exec_root)
         self.events = Events()
         closers.callback(self.events.close)
-        database = settings.data_root / "netpy.db"
-        database.touch(mode=0o600)  # it holds the environment of containers, secrets included
-        self.store = Store(database)
+        self.store = open_store(settings.data_root, salvaging=settings.salvage)
         closers.callback(self.store.close)
         self.kernel = LinuxKernel(self._firewall(), settings.instance)
         closers.callback(self.kernel.close)
@@ -322,6 +320,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(configuration.parse(sys.argv[1:] if arguments is None else arguments))
     except NetpyError as error:
         print(f"netpy daemon: {error}", file=sys.stderr)
+        if isinstance(error, StoreDamaged):
+            print(f"netpy daemon: {WAY_OUT}", file=sys.stderr)
         return 1
     return 0
 

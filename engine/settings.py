@@ -71,6 +71,7 @@ class Settings:
     experimental: bool = False
     log_driver: str = "json-file"
     log_opts: tuple[str, ...] = ()
+    salvage: bool = False  # a flag alone: it is for one start
 
     @property
     def instance(self) -> str:
@@ -326,6 +327,7 @@ def parse(arguments: Sequence[str]) -> Settings:
     """Settings from a command line. InvalidArgument where it is wrong; `--help` prints and exits."""
     parser = _Parser(prog="netpy daemon", allow_abbrev=False)
     parser.add_argument("--config-file", default="", help=f"configuration file (default {CONFIG_FILE})")
+    parser.add_argument("--salvage", action="store_true", help="keep what can be read of damaged records; once")
     for directive in DIRECTIVES:
         options: dict[str, Any] = {"dest": directive.name, "help": directive.help, "default": None}
         if directive.many:
@@ -334,8 +336,9 @@ def parse(arguments: Sequence[str]) -> Settings:
             options |= {"nargs": "?", "const": "true"}
         parser.add_argument(*directive.options, **options)
     given = vars(parser.parse_args(arguments))
-    config_file = given.pop("config_file")
-    return load({name: value for name, value in given.items() if value is not None}, config_file)
+    config_file, salvage = given.pop("config_file"), given.pop("salvage")
+    settings = load({name: value for name, value in given.items() if value is not None}, config_file)
+    return replace(settings, salvage=salvage)
 
 
 def _read(path: Path, *, required: bool) -> Json:

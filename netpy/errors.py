@@ -54,6 +54,10 @@ class KernelError(NetpyError):
     """The kernel, or a program that speaks to it, refused an operation."""
 
 
+class StoreDamaged(KernelError):
+    """The file of records, or a record in it, cannot be read. The message names it; `netpy.salvage` is the way out."""
+
+
 class ApplyError(KernelError):
     """A plan failed half-way.
 

@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-from netpy.errors import KernelError, Unsupported
+from netpy.errors import KernelError, NetpyError, StoreDamaged, Unsupported
 from netpy.faults import point
 
 Json = dict[str, Any]
@@ -31,6 +31,11 @@ T = TypeVar("T")
 Decoder = Callable[[Any], Any]
 
 SCHEMA = 1
+MISFITS = (ValueError, TypeError, KeyError, AttributeError, NetpyError)  # what reading a record of another shape raises
+_REFUSALS = frozenset(  # what the machine refuses; all else that SQLite complains of is in the file
+    getattr(sqlite3, f"SQLITE_{each}")
+    for each in ("PERM", "BUSY", "LOCKED", "NOMEM", "READONLY", "IOERR", "FULL", "CANTOPEN", "AUTH")
+)
 _TABLE = """
 CREATE TABLE IF NOT EXISTS record (
     number INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (kind, id)
@@ -49,12 +54,12 @@ class Transaction:
         """The record, or None."""
         query = "SELECT body FROM record WHERE kind = ? AND id = ?"
         row = self._connection.execute(query, (kind, id)).fetchone()
-        return None if row is None else json.loads(row[0])
+        return None if row is None else _parsed(kind, id, row[0])
 
     def all(self, kind: str) -> list[tuple[str, Json]]:
         """Every (id, record) of a kind, in the order in which they were first put."""
         query = "SELECT id, body FROM record WHERE kind = ? ORDER BY number"
-        return [(id, json.loads(body)) for id, body in self._connection.execute(query, (kind,))]
+        return [(id, _parsed(kind, id, body)) for id, body in self._connection.execute(query, (kind,))]
 
     def put(self, kind: str, id: str, body: Json) -> None:
         """Add the record, or replace it where it stands."""
@@ -74,7 +79,8 @@ class Transaction:
 class Store:
     """The records of one daemon. `path` is a file that is made when missing, or ":memory:". Thread-safe.
 
-    Unsupported when a newer netpy wrote the file; KernelError when SQLite refuses (disk full, file damaged).
+    Unsupported when a newer netpy wrote the file, StoreDamaged when it cannot be read, KernelError when SQLite refuses
+    otherwise (disk full, no permission).
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -85,7 +91,7 @@ class Store:
             self._connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
             self._prepare()
         except sqlite3.Error as error:
-            raise KernelError(f"opening the store {self._path}: {error}") from error
+            raise self._translated_error("opening", error) from error
 
     @contextmanager
     def transaction(self) -> Generator[Transaction]:
@@ -110,7 +116,7 @@ class Store:
                         self._connection.execute(statement)
                     raise
             except sqlite3.Error as error:
-                raise KernelError(f"writing the store {self._path}: {error}") from error
+                raise self._translated_error("writing", error) from error
             finally:
                 self._depth -= 1
 
@@ -123,6 +129,18 @@ class Store:
         """Every (id, record) of a kind, in the order in which they were first put."""
         with self._lock, self._translated():
             return Transaction(self._connection).all(kind)
+
+    def load(self, kind: str, read: Callable[[Json], T]) -> list[tuple[str, T]]:
+        """As `all`, each record made into what it stands for. StoreDamaged names the first that does not fit."""
+        found: list[tuple[str, T]] = []
+        for id, body in self.all(kind):
+            try:
+                found.append((id, read(body)))
+            except MISFITS as error:
+                raise StoreDamaged(
+                    f"the store {self._path}: the record {kind} {id} cannot be read: {error!r}"
+                ) from error
+        return found
 
     def put(self, kind: str, id: str, body: Json) -> None:
         """Add the record, or replace it where it stands: a transaction of one statement."""
@@ -164,13 +182,37 @@ class Store:
             )
         connection.execute(_TABLE)
         connection.execute(f"PRAGMA user_version = {SCHEMA}")
+        wrong = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if wrong != "ok":
+            raise sqlite3.DatabaseError(wrong)
+        Transaction(connection).all("")  # a table of that name with other columns is not ours
 
     @contextmanager
     def _translated(self) -> Generator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise KernelError(f"using the store {self._path}: {error}") from error
+            raise self._translated_error("using", error) from error
+
+    def _translated_error(self, doing: str, error: sqlite3.Error) -> KernelError:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says more of the same
+        kind = KernelError if code in _REFUSALS else StoreDamaged
+        return kind(f"{doing} the store {self._path}: {error}")
+
+
+def parsed(text: object) -> Json:
+    """The body of a record. ValueError or TypeError when it is none."""
+    body = json.loads(cast(str, text))
+    if not isinstance(body, dict):
+        raise ValueError("no JSON object")
+    return cast(Json, body)
+
+
+def _parsed(kind: str, id: str, text: object) -> Json:
+    try:
+        return parsed(text)
+    except (ValueError, TypeError) as error:
+        raise sqlite3.DatabaseError(f"the record {kind} {id} is damaged: {error}") from error
 
 
 def encode(obj: object) -> Json:

@@ -7,16 +7,22 @@ immutable value; an Entry is the place where the present one stands, with the lo
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from engine import lifecycle
 from engine.containers import naming
-from engine.model import Container, State
+from engine.model import Container, Json, State
 from netpy.errors import InvalidArgument, NotFound
 from netpy.store import Store, decode, encode, encode_fields
 
 KIND = "container"
+
+
+read: Callable[[Json], Container] = partial(decode, Container)
+"""A container's record, read."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,8 +49,7 @@ class Records:
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._names: dict[str, str] = {}
-        for identity, body in store.all(KIND):
-            container = decode(Container, body)
+        for identity, container in store.load(KIND, read):
             self._entries[identity] = Entry(container)
             self._names[container.name] = identity
 

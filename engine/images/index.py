@@ -45,11 +45,11 @@ class Index:
     def images(self) -> list[ImageRecord]:
         """All images with their names, in the order in which they came, deleted ones included."""
         names = self._names()
-        return [_image(body, names.get(id, ())) for id, body in self._store.all("image")]
+        return [replace(image, references=names.get(id, ())) for id, image in self._store.load("image", image_of)]
 
     def image(self, id: str) -> ImageRecord | None:
         body = self._store.get("image", id)
-        return _image(body, self._names().get(id, ())) if body else None
+        return replace(image_of(body), references=self._names().get(id, ())) if body else None
 
     def named(self, reference: Reference) -> ImageRecord | None:
         """The image a full reference, with tag or digest, points to."""
@@ -66,7 +66,7 @@ class Index:
 
     def layers(self) -> dict[str, LayerRecord]:
         """All layers by diff id."""
-        return {id: _layer(id, body) for id, body in self._store.all("layer")}
+        return {id: replace(layer, diff_id=id) for id, layer in self._store.load("layer", layer_of)}
 
     def write(self, edit: Edit) -> None:
         """Make the changes of `edit`, all or none."""
@@ -105,14 +105,14 @@ def _stored(image: ImageRecord) -> Json:
     return body | {"parent": image.parent} if image.parent else body
 
 
-def _image(body: Json, references: tuple[Reference, ...]) -> ImageRecord:
+def image_of(body: Json) -> ImageRecord:
+    """The record of an image, without its names."""
     try:
         bare = records.image(body["raw"].encode())
     except InvalidArgument as failure:
         raise InvalidArgument(f"reading the image records: {failure}") from failure
     return replace(
         bare,
-        references=references,
         size=body["size"],
         tagged=body["tagged"],
         deleted=body["deleted"],
@@ -120,9 +120,10 @@ def _image(body: Json, references: tuple[Reference, ...]) -> ImageRecord:
     )
 
 
-def _layer(id: str, body: Json) -> LayerRecord:
+def layer_of(body: Json) -> LayerRecord:
+    """The record of a layer, without its digest."""
     return LayerRecord(
-        diff_id=id,
+        diff_id="",
         size=body["size"],
         tar_size=body["tar_size"],
         blobs=tuple(body["blobs"]),

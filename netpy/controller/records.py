@@ -8,15 +8,17 @@ written to the store first, in one transaction, and to memory when that succeede
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from netpy.controller.leases import Leases
 from netpy.errors import InvalidArgument, NotFound
 from netpy.firewall.ports import Ports
 from netpy.model import Endpoint, Network
 from netpy.prefixes import Prefixes
-from netpy.store import Store, Transaction, decode, encode
+from netpy.store import Json, Store, Transaction, decode, encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,15 @@ class Reservation:
     @property
     def id(self) -> str:
         return f"{self.network_id}/{self.holder}"
+
+
+READERS: Mapping[str, Callable[[Json], Any]] = {
+    "network": partial(decode, Network),
+    "endpoint": partial(decode, Endpoint),
+    "reservation": partial(decode, Reservation),
+    "sandbox": lambda body: int(body["dns_port"]),
+}
+"""What the controller keeps in the store, by kind, and how it is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,16 +261,14 @@ class Records:
         return set(self._in_sandbox.get(endpoint.sandbox.id, ())) <= {each.id for each in dropped}
 
     def _load(self) -> None:
-        for _, body in self._store.all("network"):
-            self._remember_network(decode(Network, body))
-        for _, body in self._store.all("reservation"):
-            reservation = decode(Reservation, body)
+        for _, network in self._store.load("network", READERS["network"]):
+            self._remember_network(network)
+        for _, reservation in self._store.load("reservation", READERS["reservation"]):
             self._reservations[reservation.id] = reservation
             for address in reservation.addresses:
                 self.leases.reserve(reservation.network_id, address, reservation.holder)
-        for id, body in self._store.all("sandbox"):
-            self._dns_ports[id] = int(body["dns_port"])
-        endpoints = [decode(Endpoint, body) for _, body in self._store.all("endpoint")]
+        self._dns_ports = dict(self._store.load("sandbox", READERS["sandbox"]))
+        endpoints = [endpoint for _, endpoint in self._store.load("endpoint", READERS["endpoint"])]
         self._load_endpoints(each for each in endpoints if each.network_id in self._networks)
 
     def _load_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
