@@ -83,7 +83,7 @@ def _walk(connection: sqlite3.Connection) -> Iterator[Row]:
         try:
             row = connection.execute(query, (number,)).fetchone()
         except sqlite3.Error:
-            row = (0,)
+            row = (0, "", "", "")
         if row is None:
             return
         if row[0] <= number:  # damage can also lead back

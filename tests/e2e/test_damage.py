@@ -48,7 +48,9 @@ def salvaged(netpy: Daemon) -> None:
 def test_a_damaged_record_is_named_and_left_out_by_salvage(world: World, netpy: Daemon) -> None:
     eventually(lambda: web_answers(world))
     database = sqlite3.connect(netpy.data_root / "netpy.db")
-    database.execute("UPDATE record SET body = '{\"id\": 7}' WHERE kind = 'container' AND body LIKE '%\"name\":\"idle\"%'")
+    database.execute(
+        "UPDATE record SET body = '{\"id\": 7}' WHERE kind = 'container' AND body LIKE '%\"name\":\"idle\"%'"
+    )
     database.commit()
     database.close()
     said = refused(netpy)
