@@ -1,9 +1,11 @@
 """A driver on the real kernel: the same plans, in network namespaces of their own. Needs root, and is skipped without.
 
 A thread goes into a namespace that plays the host, makes there what the driver expects, and lets the driver's network
-and endpoints come up and go away. What `ip` and `nft` would show afterwards has to be what it was before.
+and endpoints come up and go away. What `ip` and `nft` would show afterwards has to be what it was before. The
+witness is pyroute2, which shares no code with what made the links.
 """
 
+# pyright: basic
 from __future__ import annotations
 
 import os
@@ -13,18 +15,19 @@ from contextlib import ExitStack
 from dataclasses import replace
 from unittest import SkipTest
 
+from pyroute2 import IPRoute
+
 from netpy.diff import State, diff
 from netpy.drivers import Defaults
 from netpy.errors import NetpyError
 from netpy.kernel import links, netfilter, netns
-from netpy.kernel import rtnetlink as rt
 from netpy.kernel.linux import LinuxKernel
-from netpy.kernel.rtnetlink import Channel, Message
 from netpy.model import Endpoint, Network
 from netpy.testing.drivers import DriverContract
 from netpy.testing.rules import Broken, rule
 
 PLACE = "/run/netpy-contract"
+_LINK_SCOPE, _BY_KERNEL = 253, 2  # rtnetlink(7): RT_SCOPE_LINK, RTPROT_KERNEL
 
 
 class LinuxContract(DriverContract):
@@ -58,7 +61,7 @@ class LinuxContract(DriverContract):
     def _come_and_go(self, kernel: LinuxKernel) -> None:
         expected = kernel.lower(self.host_objects())
         _step("what the driver expects on the host", lambda: kernel.apply(diff((), expected)))
-        before = _links()
+        before = _seen()
         network = self.network()
         one, two = self.endpoint(network, 1), self.endpoint(network, 2)
         try:
@@ -70,7 +73,8 @@ class LinuxContract(DriverContract):
         finally:
             everything: State = kernel.lower(self.wanted(network, one, two))
             _step("going away", lambda: kernel.apply(diff(kernel.observe(everything), ())))
-        rule(_links() == before, "links are left on the host", "nobody would remove them", _links() - before)
+        left = _seen() ^ before
+        rule(not left, "the host is not as it was", "nobody would remove what is left", left)
         rule(not kernel.owned() - expected, "something of ours is left", "nobody would remove it", kernel.owned())
 
 
@@ -81,7 +85,22 @@ def _step(what: str, step: Callable[[], object]) -> None:
         raise Broken(f"{what}: {error}", "the kernel refuses it") from error
 
 
-def _links() -> set[str]:
-    with Channel() as channel:
-        replies = channel.dump(Message(rt.GETLINK, 0, bytes(16)))
-    return {link.name for reply in replies if (link := links.described(reply)).group != links.DOOMED}
+def _seen() -> set[tuple[str, ...]]:
+    """Links, addresses and routes of this namespace, read by other code; without what the kernel adds itself."""
+    with IPRoute() as route:
+        names = {
+            link["index"]: link.get_attr("IFLA_IFNAME")
+            for link in route.get_links()
+            if link.get_attr("IFLA_GROUP") != links.DOOMED
+        }
+        addresses = [
+            ("address", f"{each.get_attr('IFA_ADDRESS')}/{each['prefixlen']}", names.get(each["index"], ""))
+            for each in route.get_addr()
+            if each["scope"] != _LINK_SCOPE
+        ]
+        routes = [
+            ("route", f"{each.get_attr('RTA_DST')}/{each['dst_len']}", names.get(each.get_attr("RTA_OIF"), ""))
+            for each in route.get_routes()
+            if each["proto"] != _BY_KERNEL
+        ]
+    return {("link", name) for name in names.values()} | {each for each in (*addresses, *routes) if each[2]}
