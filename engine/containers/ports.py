@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -60,7 +61,8 @@ def _bound(port: PortBinding, address: str, span: tuple[int, int], place: tuple[
     return replace(port, host_ip=address, host_port=first, host_port_end=last if last > first else 0)
 
 
-def _container_ports(key: str) -> list[PortBinding]:
+@lru_cache(maxsize=8192)  # each is asked for again and again: as exposed, as published, as a key
+def _container_ports(key: str) -> tuple[PortBinding, ...]:
     """`80`, `80/tcp` or `8000-8010/udp`."""
     text, _, protocol = key.partition("/")
     chosen = _PROTOCOLS.get((protocol or "tcp").lower())
@@ -69,7 +71,7 @@ def _container_ports(key: str) -> list[PortBinding]:
     first, last = _range(text)
     if first < 1:
         raise InvalidArgument(f'invalid port specification: "{text}"')
-    return [PortBinding(protocol=chosen, container_port=port) for port in range(first, last + 1)]
+    return tuple(PortBinding(protocol=chosen, container_port=port) for port in range(first, last + 1))
 
 
 def _host_range(text: str) -> tuple[int, int]:

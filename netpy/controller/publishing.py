@@ -52,6 +52,11 @@ class Gateways:
     binding: str
     theirs: frozenset[Family]
 
+    @property
+    def ids(self) -> dict[Family, str]:
+        """The endpoints' ids."""
+        return {family: plug.endpoint.id for family, plug in self.plugs.items()}
+
 
 class Publishing:
     """Gives, holds and releases host ports. Thread-safe."""
@@ -71,6 +76,8 @@ class Publishing:
         are not released yet: that comes after the rules that use them are gone.
         """
         gateways = self._gateways(after)
+        if _requests(before) == _requests(after) and gateways.ids == self._gateways(before).ids:
+            return Published(plugs=tuple(after), opened=(), closed=())
         existing: dict[Slot, list[PortBinding]] = defaultdict(list)
         for binding in (b for plug in before for b in plug.endpoint.ports):
             existing[_slot(binding, binding.host_ip)].append(binding)
@@ -178,6 +185,10 @@ class Publishing:
     def _default_binding(self, gateway: Plug | None) -> str:
         stated = gateway.network.spec.options.get(BINDING, "") if gateway else ""
         return stated if stated not in ("", ANY[4]) else self._host_binding
+
+
+def _requests(plugs: Iterable[Plug]) -> list[PortBinding]:
+    return [request for plug in plugs for request in plug.endpoint.spec.ports]
 
 
 def _is_routed(plug: Plug, family: Family) -> bool:
