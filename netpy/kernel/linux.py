@@ -194,13 +194,8 @@ class LinuxKernel:
                 match obj:
                     case Sysctl():
                         value = sysctl.read(obj.name)
-<<<<<<< HEAD
                         if value == obj.value and not obj.netns:
                             self._settings.remember(obj.name, obj.value)
-=======
-                        if value is not None and value == obj.value and not obj.netns:
-                            self._settings.remember(obj.name, value)
->>>>>>> bed2795 (Types: what is read may be nothing)
                         seen = None if value is None else Sysctl(name=obj.name, value=value, netns=obj.netns)
                     case Veth():
                         seen = self._pairs.observe(channel, obj)
