@@ -162,7 +162,7 @@ class _Churn:
     def _standing(self) -> frozenset[tuple[str, str]]:
         """What is there of ours when no container is: links, rules, files, namespaces; threads and descriptors."""
         host, daemon = self._world.host, self._daemon
-        rules = self._world.at(host, "nft", "list", "ruleset").stdout.splitlines()
+        rules = self._world.at(host, "nft", "-s", "list", "ruleset").stdout.splitlines()
         rules += self._world.at(host, "iptables-legacy", "-S").stdout.splitlines()
         links = [line.split()[1] for line in self._world.at(host, "ip", "-o", "link").stdout.splitlines()]
         found = {("rule", line.strip()) for line in rules if " expires " not in line} | {
