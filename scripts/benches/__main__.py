@@ -110,7 +110,7 @@ def machine() -> dict[str, Any]:
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     text = (
-        f"{os.cpu_count()} cores ({model.partition(':')[2].strip()}), {memory:.0f} GiB, Linux {platform.release()}, "
+        f"{os.cpu_count()} cores ({model.partition(':')[2].strip()}), {memory:.0f} GiB, Linux {platform.release().partition('-')[0]}, "
         f"Python {platform.python_version()}"
     )
     return {"text": text, "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
@@ -141,7 +141,7 @@ def timed(group: str, contenders: list[Contender], options: Options, document: d
     print(f"\n{group}", flush=True)
     rows = measure(group, contenders, options)
     seconds, loads = time.monotonic() - begun, [load, os.getloadavg()[0]]
-    document["groups"][group] = {"seconds": seconds, "load": loads, "rounds": options.rounds}
+    document["groups"][group] = {"seconds": seconds, "load": loads, "rounds": options.rounds, "quick": options.quick}
     print(f"{page.terminal(rows)}\n    {seconds:.0f} s, load {load:.1f} to {loads[1]:.1f}", flush=True)
     return rows
 

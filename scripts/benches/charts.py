@@ -17,7 +17,6 @@ matplotlib.use("Agg")
 ENGINES = {OURS: "#0072B2", "docker": "#E69F00", "podman": "#009E73"}
 OTHERS = ("#CC79A7", "#56B4E9", "#D55E00", "#999999")
 WIDTH = 7.5  # inches
-LABEL = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"}
 STYLE = {
     "font.size": 8.5,
     "axes.spines.top": False,
@@ -77,18 +76,19 @@ def _bars(rows: Sequence[Row], colours: dict[str, str]) -> Any:
 
 def _panel(axis: Any, rows: Sequence[Row], colours: dict[str, str]) -> None:
     place, ticks = 0.0, []
+    room = 0.08 * max(row.median(name) or 0.0 for row in rows for name in row.values)  # what a label takes
     for row in rows:
         top = place
+        limits = [limit for clause in row.goal if (limit := row.limit(clause)) is not None]
+        goal = None if not limits else min(limits) if row.better == "lower" else max(limits)
         for name in (name for name in colours if row.values.get(name)):
             middle = row.median(name) or 0.0
             axis.barh(place, middle, height=0.85, color=colours[name])
-            at, offset = (max(middle, 0), place), (4, 0)
-            axis.annotate(figure(middle), at, offset, textcoords="offset points", va="center", fontsize=7, bbox=LABEL)
+            at = (goal if goal is not None and middle <= goal < middle + room else max(middle, 0), place)
+            axis.annotate(figure(middle), at, (4, 0), textcoords="offset points", va="center", fontsize=7)
             place += 1
-        limits = [limit for clause in row.goal if (limit := row.limit(clause)) is not None]
-        if limits:
-            strictest = min(limits) if row.better == "lower" else max(limits)
-            axis.vlines(strictest, top - 0.45, place - 0.55, color="black", linewidth=1.6)
+        if goal is not None:
+            axis.vlines(goal, top - 0.45, place - 0.55, color="black", linewidth=1.6)
         ticks.append(((top + place - 1) / 2, row.name))
         place += 0.8
     axis.set_yticks([at for at, _name in ticks], [name for _at, name in ticks])

@@ -77,9 +77,9 @@ def markdown(document: Mapping[str, Any], charts: Mapping[str, Sequence[str]]) -
         if listed := [f"* {remark}" for remark in remarks([row for row in mine if not row.at])]:
             parts.append("\n".join(listed))
         if facts:
-            parts.append(
-                f"{facts['rounds']} rounds, load {facts['load'][0]:.1f} before and {facts['load'][1]:.1f} after."
-            )
+            before, after = facts["load"]
+            quick = " of a quick run" if facts.get("quick") else ""
+            parts.append(f"{facts['rounds']} rounds{quick}, load {before:.1f} before and {after:.1f} after.")
         parts += [f"![{group}](charts/{name})" for name in charts.get(group, ())]
     return "\n\n".join(parts)
 
