@@ -109,8 +109,9 @@ def machine() -> dict[str, Any]:
         (line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), ":"
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    kernel = platform.release().partition("-")[0]
     text = (
-        f"{os.cpu_count()} cores ({model.partition(':')[2].strip()}), {memory:.0f} GiB, Linux {platform.release().partition('-')[0]}, "
+        f"{os.cpu_count()} cores ({model.partition(':')[2].strip()}), {memory:.0f} GiB, Linux {kernel}, "
         f"Python {platform.python_version()}"
     )
     return {"text": text, "date": datetime.datetime.now(datetime.UTC).date().isoformat()}

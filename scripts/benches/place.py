@@ -108,6 +108,7 @@ class Place:
     root: Path
 
     def __post_init__(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
         self.host, self.outside = Holder(PREPARE), Holder("ip link set lo up")
         peer = str(self.outside.process.pid)
         self.host.run("ip", "link", "add", "uplink", "type", "veth", "peer", "name", "uplink", "netns", peer)
