@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -53,6 +54,9 @@ _BLUNDERS: dict[str, Callable[[Step], Request]] = {
     "run no such image": lambda _: ("POST", "/containers/create", None, {"Image": "none-such"}),
     "execute in what is stopped": lambda step: ("POST", f"/containers/{step.box}/exec", None, {"Cmd": ["true"]}),
 }
+
+
+PATIENCE = 10.0  # seconds until a program that has been started listens
 
 
 class Refused(AssertionError):
@@ -236,13 +240,14 @@ class Auditor:
             finally:
                 connection.close()
 
-        for attempt in range(5):
+        until = time.monotonic() + PATIENCE
+        while True:
             try:
                 return netns.run_in(self._world.outside, ask)
-            except OSError as error:
-                if attempt == 4:
+            except OSError as error:  # what was started just now may not listen yet
+                if time.monotonic() > until:
                     return str(error)
-        return ""
+            time.sleep(0.05)
 
     def _get(self, path: str) -> Any:
         with self._client.request("GET", path.partition("?")[0], {"all": True} if "?" in path else None) as response:
