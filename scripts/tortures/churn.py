@@ -165,7 +165,7 @@ class _Churn:
         rules = self._world.at(host, "nft", "-s", "list", "ruleset").stdout.splitlines()
         rules += self._world.at(host, "iptables-legacy", "-S").stdout.splitlines()
         links = [line.split()[1] for line in self._world.at(host, "ip", "-o", "link").stdout.splitlines()]
-        found = {("rule", line.strip()) for line in rules if " expires " not in line} | {
+        found = {("rule", line.strip()) for line in rules if " limit rate over " not in line} | {
             ("link", name) for name in links
         }
         for root, depth in ((daemon.data_root, "*/*"), (daemon.exec_root, "*"), (daemon.exec_root, "*/*")):
