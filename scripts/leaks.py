@@ -41,7 +41,9 @@ def snapshot() -> dict[str, list[str]]:
     sockets = Path("/proc/net/unix").read_text().splitlines()
     return {
         "links": [line.split(":")[1].strip() for line in output("ip", "-o", "link")],
-        "namespaces": [str(path) for path in Path("/run").glob("netpy*/**/netns/*")],
+        "namespaces": [
+            str(path) for depth in ("", "*/", "*/*/") for path in Path("/run").glob(f"netpy*/{depth}netns/*")
+        ],
         "nft rules": [line.strip() for line in output("nft", "list", "tables")],
         "iptables rules": output("iptables-legacy-save"),
         "mounts": [line.split()[4] for line in mounts],
