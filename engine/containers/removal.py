@@ -7,6 +7,7 @@ record, as `dead`, to be removed again.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,17 @@ def remove(parts: Parts, entry: Entry, *, volumes: bool) -> None:
     state = entry.container.state
     state = replace(state, status=lifecycle.step(state.status, "remove", entry.id))
     container = parts.records.change(entry, state=state, facts=with_phase(entry.container, phase(volumes)))
+    identity = container.id
+    try:
+        _remove(parts, entry, container, volumes)
+    except (NetpyError, OSError) as error:
+        _mark_dead(parts, entry, str(error))
+        raise
+    announce(parts, container, "destroy")
+    parts.waiters.removed(identity, (container.state.exit_code, ""))
+
+
+def _remove(parts: Parts, entry: Entry, container: Container, volumes: bool) -> None:
     identity, paths = container.id, parts.paths
     failures = [] if entry.released else release(parts, container)
     failures += each(
@@ -34,13 +46,19 @@ def remove(parts: Parts, entry: Entry, *, volumes: bool) -> None:
         ("removing its files", lambda: _remove_tree(paths.home(identity))),
     )
     if failures:
-        parts.records.change_state(entry, "removal-failed", error="; ".join(failures))
         raise KernelError(f"container {identity}: removal is incomplete: {'; '.join(failures)}")
     if volumes:  # while the record still says which
         remove_anonymous(parts, container)
     parts.records.drop(entry)
-    announce(parts, container, "destroy")
-    parts.waiters.removed(identity, (container.state.exit_code, ""))
+
+
+def _mark_dead(parts: Parts, entry: Entry, error: str) -> None:
+    """It is to be removed again; known here at least, where it cannot be written down (the disk is full)."""
+    status = lifecycle.step(entry.container.state.status, "removal-failed", entry.id)
+    state = replace(entry.container.state, status=status, error=error)
+    entry.container = replace(entry.container, state=state)
+    with contextlib.suppress(NetpyError):
+        parts.records.change(entry, state=state)
 
 
 def phase(volumes: bool) -> str:

@@ -180,3 +180,21 @@ def test_an_end_that_could_not_be_recorded_is_recorded_later(lab: Lab) -> None:
     assert status(lab, "web") == "exited"
     assert leftovers(lab) == []
     lab.containers.remove("web")
+
+
+@pytest.mark.parametrize("place", ["volumes.remove", "records.drop"])
+def test_a_removal_that_met_a_full_disk_can_be_asked_for_again(lab: Lab, place: str) -> None:
+    lab.create("web", {"Volumes": {"/data": {}}})
+    owner, _, name = place.partition(".")
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device") if owner == "volumes" else KernelError("disk is full")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(getattr(lab.parts, owner), name, full)
+        with pytest.raises((OSError, KernelError), match=r"No space|full"):
+            lab.containers.remove("web", volumes=True)
+    assert status(lab, "web") == "dead"
+    lab.containers.remove("web", volumes=True)
+    assert lab.containers.all() == []
+    assert lab.containers.volumes.all() == []
