@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from netaddr import IPSet
 
 from netpy.errors import Exhausted
 from netpy.ipam import Pool, first_free
@@ -55,6 +56,12 @@ def test_the_first_free_subnet_is_the_first_that_overlaps_nothing(
             first_free([pool], found, Prefixes(host))
     else:
         assert first_free([pool], found, Prefixes(host)) == first
+
+
+@given(steps, prefixes)
+def test_netaddr_sees_the_same_sets(steps: list[tuple[bool, str]], asked: str):
+    found, plain = played(steps)
+    assert found.overlaps(ip_network(asked)) == (not IPSet(plain).isdisjoint(IPSet([asked])))
 
 
 def test_a_large_prefix_of_the_host_is_stepped_over_at_once():
