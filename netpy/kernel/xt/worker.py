@@ -23,10 +23,10 @@ Edits: ["fill", CHAIN, [[RULE, COMMENT], …]]   make it if need be, with exactl
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import ctypes.util
 import fcntl
-import contextlib
 import json
 import os
 import socket
