@@ -179,12 +179,13 @@ def run(contenders: list[Contender], options: Options) -> list[Row]:
 
 
 def as_rows(dimension: str, backend: str, found: Curve) -> list[Row]:
-    """For each operation its curve, and the last size over the first."""
+    """The operations' curves in one chart, and for each the last size over the first."""
     first, last = min(found), max(found)
-    rows: list[Row] = []
-    for operation in found[first]:
-        values = {str(size): [costs[operation]] for size, costs in found.items()}
-        rows.append(Row(f"{operation} by {dimension}, {backend}", (), values, notes=("curve",)))
+    sizes = sorted(found)
+    curves = {operation: [found[size][operation] for size in sizes] for operation in found[first]}
+    at = tuple(float(size) for size in sizes)
+    rows = [Row(f"CPU time by {dimension}, {backend}", (), curves, at=at, axis=dimension)]
+    for operation in curves:
         ratio = found[last][operation] / found[first][operation]
         goal = (bound(1.2),)
         rows.append(Row(f"{operation}: {last} {dimension} over {first}, {backend}", goal, {OURS: [ratio]}, "×"))
