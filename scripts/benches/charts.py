@@ -48,7 +48,7 @@ def draw(rows: Sequence[Row], directory: Path) -> dict[str, list[str]]:
 def _colours(rows: Sequence[Row]) -> dict[str, str]:
     """The contenders that have figures, ours first, and their colours."""
     found = [name for name in names(rows) if any(row.values.get(name) for row in rows)]
-    others = iter(OTHERS * len(found))
+    others = iter([*OTHERS, *(colour for name, colour in ENGINES.items() if name not in found)] * len(found))
     return {name: ENGINES.get(name) or next(others) for name in found}
 
 

@@ -73,7 +73,7 @@ def in_memory(rounds: int) -> dict[str, list[float]]:
 
 def on_linux(rounds: int) -> dict[str, list[float]]:
     """The same on this machine's kernel; needs root."""
-    base = f"/run/netpy-bench-drivers/{secrets.token_hex(3)}"
+    base = f"/run/netpy-bench-{secrets.token_hex(3)}"
     with ExitStack() as stack:
         for name in ("host", "sandbox"):
             netns.create(f"{base}-{name}")
