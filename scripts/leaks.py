@@ -49,7 +49,9 @@ def snapshot() -> dict[str, list[str]]:
         "mounts": [line.split()[4] for line in mounts],
         "processes": [line for line in processes() if "pytest" not in line],
         "sockets": [line.split()[-1] for line in sockets if "netpy" in line],
-        "cgroups": [str(path) for depth in ("", "*/") for path in Path("/sys/fs/cgroup").glob(f"{depth}netpy-*")],
+        "cgroups": [
+            str(path) for line in mounts if " - cgroup" in line for path in Path(line.split()[4]).glob("netpy-*")
+        ],
     }
 
 

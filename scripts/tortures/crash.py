@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from engine.client import ApiError, DaemonUnavailable
-from tortures import crash_traces as traces
-from tortures.crash_operations import (
+from scripts.tortures import crash_traces as traces
+from scripts.tortures.crash_operations import (
     DONE,
     UNDONE,
     Operation,
@@ -32,9 +32,9 @@ from tortures.crash_operations import (
     run_t,
     start_t,
 )
-from tortures.crash_stage import Stage, settled
-from tortures.crash_traces import Traces
-from tortures.tally import Options, Tally
+from scripts.tortures.crash_stage import Stage, settled
+from scripts.tortures.crash_traces import Traces
+from scripts.tortures.tally import Options, Tally
 
 OWN = ("/overlay/", "/containers/")
 SAMPLE = 3  # operations of a brief run

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.client import ApiError
-from tortures.crash_stage import Stage, settled
+from scripts.tortures.crash_stage import Stage, settled
 
 DONE, UNDONE = "done", "undone"
 PORTS = ("7100:7/tcp", "7101:7/tcp", "7100:7/udp")

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from engine.client import ApiError, DaemonUnavailable
-from tortures import crash_traces as traces
-from tortures.crash_operations import DONE, UNDONE, Operation, operations, refused
-from tortures.crash_stage import Stage, settled
-from tortures.crash_traces import Traces
-from tortures.scarcity_lacks import Lack, lacks
-from tortures.tally import Options, Tally
+from scripts.tortures import crash_traces as traces
+from scripts.tortures.crash_operations import DONE, UNDONE, Operation, operations, refused
+from scripts.tortures.crash_stage import Stage, settled
+from scripts.tortures.crash_traces import Traces
+from scripts.tortures.scarcity_lacks import Lack, lacks
+from scripts.tortures.tally import Options, Tally
 
 SIZE = "48m"  # of the file system that is filled
 MAKING = ("network create", "network connect", "create", "create with an address and a volume", "start, publishing")

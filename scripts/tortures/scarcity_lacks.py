@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.tortures.crash_stage import Stage
 from tests.e2e.world import eventually
-from tortures.crash_stage import Stage
 
 Within = Callable[[Stage], AbstractContextManager[None]]
 FILL = "fill"

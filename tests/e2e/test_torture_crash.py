@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
+from scripts.tortures import crash, scarcity
+from scripts.tortures.tally import Options
+
 pytestmark = pytest.mark.root
-sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+BRIEF = Options(seed=7, brief=True, backends=("nftables",))
 
 
 def test_a_daemon_that_dies_anywhere_leaves_whole_things() -> None:
-    from tortures import crash
-    from tortures.tally import Options
-
-    tally = crash.run(Options(seed=7, brief=True, backends=("nftables",)))
+    tally = crash.run(BRIEF)
     assert tally.findings == []
     assert tally.counts["faults injected"] > 0
 
 
 def test_what_runs_out_is_said_and_comes_back() -> None:
-    from tortures import scarcity
-    from tortures.tally import Options
-
-    tally = scarcity.run(Options(seed=7, brief=True, backends=("nftables",)))
+    tally = scarcity.run(BRIEF)
     assert tally.findings == []
     assert tally.counts["scarcities tried"] > 0
