@@ -147,6 +147,8 @@ def parse(head: bytes, wire: Wire) -> Request:
     path, _, query = found.target.decode("latin-1").partition("?")
     connection = [token.strip() for token in headers.get("connection", "").lower().split(",")]
     version = parser.get_http_version()
+    if version not in ("1.0", "1.1"):
+        raise BadRequest(f"malformed HTTP request: its version is {version}")
     return Request(
         method=parser.get_method().decode("latin-1"),
         path=_decode(path),

@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from engine.build import fetching, history, owners, progress, syntax, trees
 from engine.build.bench import Bench, Scene, commit, probe
@@ -23,6 +23,8 @@ from engine.build.trees import Missing, Source, Tree
 from engine.images import changes, words
 from engine.images.workspace import Workspace, workspace
 from engine.trees import child
+from engine.trees.compression import Malformed
+from engine.trees.extracting import Forward
 from engine.trees.filling import fill
 from netpy.errors import InvalidArgument, NetpyError, Unsupported
 
@@ -182,9 +184,10 @@ def is_archive(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        with tarfile.open(path, "r:*") as archive:
-            return archive.next() is not None
-    except (tarfile.TarError, EOFError, OSError):
+        with path.open("rb") as source:
+            # Not tarfile.open, which believes what a header says about its own size.
+            return tarfile.TarFile(fileobj=cast(BinaryIO, Forward(source))).next() is not None
+    except (Malformed, tarfile.TarError, EOFError, OSError, RecursionError):
         return False
 
 

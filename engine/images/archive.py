@@ -19,7 +19,11 @@ from engine.images.unpacking import Stream, Unpacked
 from netpy.errors import InvalidArgument
 
 LARGEST_DOCUMENT = 8 << 20
+LARGEST_HEADER = 1 << 20
 CHUNK = 1 << 20
+_HEADERS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK
+)  # fmt: skip
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
 
 
@@ -39,7 +43,8 @@ class Reader:
     def read(self, stream: Stream) -> Iterator[Unpacked]:
         """Go through an archive, plain or compressed; yields each new layer. InvalidArgument when it is no tar."""
         try:
-            with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|*", bufsize=CHUNK) as archive:
+            source = cast(IO[bytes], _Finite(stream))
+            with tarfile.open(fileobj=source, mode="r|*", bufsize=CHUNK, tarinfo=_Member) as archive:
                 while info := archive.next():
                     archive.members.clear()  # pyright: ignore
                     name = posixpath.normpath("/" + info.name.lstrip("/"))[1:]
@@ -47,7 +52,7 @@ class Reader:
                         yield from self._entry(name, info.size, cast(Stream, archive.extractfile(info)))
                     elif info.issym():
                         self.links[name] = posixpath.normpath(f"/{posixpath.dirname(name)}/{info.linkname}").lstrip("/")
-        except (tarfile.TarError, EOFError) as failure:
+        except (tarfile.TarError, EOFError, RecursionError) as failure:
             raise InvalidArgument(f"reading the image archive: {failure}") from failure
 
     def layers_of(self, image: Found) -> list[Unpacked | str]:
@@ -110,6 +115,34 @@ def write(saved: Sequence[Saved], layers: Layers) -> Iterator[bytes]:
                 yield from layers.tar(diff_id)
                 yield _padding(item.sizes[diff_id])
     yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose name and attributes have to fit into a bounded header, since tarfile reads that as a whole."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.size > LARGEST_HEADER and self.type in _HEADERS:
+            raise tarfile.ReadError(f"a header of {self.size} bytes is too large")
+        return super()._proc_member(archive)  # pyright: ignore
+
+
+class _Finite:
+    """A stream that may be read beyond its end a few times, but not for ever.
+
+    tarfile skips a member by reading as often as its size says, whether or not anything comes; sizes go up to 2 ** 88.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._patience = 8
+
+    def read(self, size: int, /) -> bytes:
+        piece = self._stream.read(size)
+        if not piece:
+            self._patience -= 1
+            if self._patience < 0:
+                raise tarfile.ReadError("unexpected end of data")
+        return piece
 
 
 class _Joined:

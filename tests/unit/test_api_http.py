@@ -138,6 +138,7 @@ def test_malformed_chunks_are_refused(raw: Raw, chunks: bytes) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"GET\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /_ping\r\n\r\n",  # HTTP/0.9
         b"GET / HTTP/1.1\r\nHost x\r\n\r\n",
         b"POST /x HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
         b"POST /x HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
