@@ -1,4 +1,4 @@
-"""Hostile inputs: fuzzed readers and API, hostile bytes on the socket, spoilt archives, the daemon's own files damaged."""
+"""Hostile inputs: fuzzed readers and API, bytes on the socket, spoilt archives, damaged files of the daemon's."""
 
 from __future__ import annotations
 
