@@ -115,7 +115,7 @@ def test_a_file_system_of_its_own_is_mounted_while_it_is_used(netpy: Daemon) -> 
 
 
 FLAGS = [
-    ("--read-only --tmpfs /x:size=1m", "touch /x/a && ! touch /y 2>/dev/null && grep -o 'size=1024k' /proc/mounts", "size=1024k"),
+    ("--read-only --tmpfs /x:size=1m", "touch /x/a && ! touch /y 2>/dev/null && grep ' /x ' /proc/mounts | grep -o 'size=1024k'", "size=1024k"),
     ("--mount type=tmpfs,dst=/x,tmpfs-mode=700", "stat -c %a /x", "700"),
     ("--security-opt no-new-privileges", "grep -c 'NoNewPrivs:.1' /proc/self/status", "1"),
     ("--security-opt seccomp=unconfined", "grep -o 'Seccomp:.0' /proc/self/status | tr '\\t' ' '", "Seccomp: 0"),
