@@ -9,18 +9,21 @@ reader and one writer thread.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
-from engine.runtime.conmon import ATTACH_SOCKET
+from engine.runtime.conmon import ATTACH_SOCKET, MONITOR_PIDFILE
 from engine.streams import STDERR, STDOUT, Frame
 from netpy.errors import NotFound
 
 _OUT, _ERR = 2, 3
 _LARGEST_MESSAGE = 1 << 16
 _INPUT_CHUNK = 8192
+_MOMENT, _PATIENCE = 0.0002, 5.0  # seconds
 
 
 class AttachSession:
@@ -72,15 +75,41 @@ class AttachSession:
 
 
 def connect(directory: Path, *, tty: bool, stdin: bool) -> AttachSession:
-    """Attach to the monitor whose files are in `directory`. Raises NotFound when it has gone."""
+    """Attach to the monitor whose files are in `directory`. Raises NotFound when it has gone.
+
+    It returns once the monitor has taken us in: until then, what the process says is not for us, and a program that
+    says one thing and ends is let go right after this.
+    """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
+        monitor = int((directory / MONITOR_PIDFILE).read_text())
+        before = _sockets(monitor)
         folder = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             connection.connect(f"/proc/self/fd/{folder}/{ATTACH_SOCKET}")
         finally:
             os.close(folder)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         connection.close()
-        raise NotFound(f"cannot attach to {directory.name}: its monitor has gone ({error.strerror})") from None
+        raise NotFound(f"cannot attach to {directory.name}: its monitor has gone ({error})") from None
+    _be_taken_in(connection, monitor, before)
     return AttachSession(connection, tty=tty, stdin=stdin)
+
+
+def _be_taken_in(connection: socket.socket, monitor: int, before: set[str]) -> None:
+    """Wait until the monitor has one socket more, or something has come, be it the end."""
+    heard = select.poll()
+    heard.register(connection, select.POLLIN)
+    deadline = time.monotonic() + _PATIENCE
+    while not _sockets(monitor) - before and not heard.poll(0) and time.monotonic() < deadline:
+        time.sleep(_MOMENT)
+
+
+def _sockets(monitor: int) -> set[str]:
+    """The sockets that a monitor holds: one more for everybody whom it has taken in."""
+    found: set[str] = set()
+    with suppress(OSError):
+        for descriptor in Path(f"/proc/{monitor}/fd").iterdir():
+            with suppress(OSError):
+                found.add(str(descriptor.readlink()))
+    return {link for link in found if link.startswith("socket:")}

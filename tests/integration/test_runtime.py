@@ -53,6 +53,28 @@ def test_the_program_waits_for_start(lab: Lab) -> None:
     lab.runtime.delete(container.id)
 
 
+def test_who_attaches_before_the_start_hears_the_first_word(lab: Lab) -> None:
+    """A monitor that is slow to take us in would let a program that says one thing and ends say it to nobody."""
+    container = lab.create("echo", "one word")
+    monitor = container.process.monitor_pid
+    sessions: list[Any] = []
+    os.kill(monitor, signal.SIGSTOP)
+    try:
+        attaching = threading.Thread(
+            target=lambda: sessions.append(lab.runtime.attach(container.id, tty=False, stdin=False))
+        )
+        attaching.start()
+        attaching.join(0.3)
+        assert attaching.is_alive(), "attached before the monitor knew of it"
+    finally:
+        os.kill(monitor, signal.SIGCONT)
+    attaching.join(PATIENCE)
+    lab.runtime.start(container.id)
+    assert sessions[0].read() == Frame(STDOUT, b"one word\n")
+    sessions[0].close()
+    container.wait()
+
+
 @pytest.mark.parametrize(
     ("program", "code", "words"),
     [
