@@ -77,8 +77,8 @@ class Watch:
             self._sightings = opened.enter_context(Sightings(instance))
             self._sleeper, self._waker = (opened.enter_context(end) for end in socket.socketpair())
             self._opened = opened.pop_all()
-        disturbed()  # what was before our time is no news
         self._repairs: deque[tuple[float, list[str]]] = deque()
+        self._heard(told=False, asked=True)  # what was before our time is no news
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
