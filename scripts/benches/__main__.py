@@ -177,7 +177,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     asked = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all is cleared away then too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as an interrupt: all is cleared away, and kept
     if asked.source:
         document = json.loads(asked.source.read_text())
     else:
