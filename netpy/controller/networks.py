@@ -69,12 +69,12 @@ class Networks:
         """Remove a network that nobody is plugged into. `docker network rm`."""
         context = self._context
         with context.records.lock:
-            network = context.records.find(ref)
+            network = context.records.find(ref, leaving=True)
         with suppress(NetpyError):  # what is missing is told by what cannot be done without it
             context.outside.seek(network.spec.driver, network.spec.ipam_driver)
         with context.locks.one_of_many():
             with context.records.lock:
-                network = context.records.find(network.id)
+                network = context.records.find(network.id, leaving=True)
                 if network.predefined:
                     raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
                 self._refuse_if_used(network)

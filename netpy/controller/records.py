@@ -77,8 +77,11 @@ class Records:
         """Those of every phase, oldest first."""
         return list(self._networks.values())
 
-    def find(self, ref: str) -> Network:
-        """The active network of that id, else of that name, else of that unique beginning of an id."""
+    def find(self, ref: str, *, leaving: bool = False) -> Network:
+        """The active network of that id, else of that name, else of that unique beginning of an id.
+
+        `leaving`: one whose removal has begun will do as well; it may have met a full disk.
+        """
         id = ref if ref in self._networks else self._by_name.get(ref, "")
         if not id:
             ids = [each for each in self._networks if ref and each.startswith(ref)]
@@ -86,7 +89,7 @@ class Records:
                 raise InvalidArgument(f"network {ref} is ambiguous ({len(ids)} matches found based on ID prefix)")
             id = ids[0] if ids else ""
         found = self._networks.get(id)
-        if found is None or found.phase != "active":
+        if found is None or found.phase not in (("active", "deleting") if leaving else ("active",)):
             raise NotFound(f"network {ref} not found")
         return found
 
@@ -141,7 +144,8 @@ class Records:
         for reservation in gone:
             del self._reservations[reservation.id]
         known = self._networks.pop(network.id, None)
-        self._by_name.pop(network.name, None)
+        if self._by_name.get(network.name) == network.id:
+            del self._by_name[network.name]
         self.leases.close(network.id)
         for subnet in known.subnets if known else ():
             self.subnets.discard(subnet.subnet)

@@ -130,6 +130,19 @@ def test_what_a_full_disk_would_not_let_go_goes_with_the_next_change():
     assert m.controller.check() == []
 
 
+def test_a_removal_that_met_a_full_disk_can_be_asked_for_again():
+    store = FailingStore(":memory:")
+    m = Machine(store=store)
+    network = m.controller.create_network(NetworkSpec(name="front"))
+    store.fail_at = 2  # that it is leaving is written, that it has left is not
+    with pytest.raises(KernelError, match="disk full"):
+        m.controller.remove_network("front")
+    m.controller.remove_network("front")
+    assert store.get("network", network.id) is None
+    m.controller.create_network(NetworkSpec(name="front"))
+    assert m.controller.check() == []
+
+
 def test_what_cannot_be_undone_is_named():
     m = busy_machine()
 
