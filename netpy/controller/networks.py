@@ -69,19 +69,24 @@ class Networks:
         """Remove a network that nobody is plugged into. `docker network rm`."""
         context = self._context
         with context.records.lock:
-            network = context.records.find(ref, leaving=True)
+            network = context.records.find(ref)
         with suppress(NetpyError):  # what is missing is told by what cannot be done without it
             context.outside.seek(network.spec.driver, network.spec.ipam_driver)
         with context.locks.one_of_many():
             with context.records.lock:
-                network = context.records.find(network.id, leaving=True)
+                network = context.records.find(network.id)
                 if network.predefined:
                     raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
                 self._refuse_if_used(network)
                 context.records.save_network(replace(network, phase="deleting"))
             errors = self.clear(network)
         errors += context.outside.removed(network)
-        self._forget(network)
+        try:
+            self._forget(network)
+        except NetpyError:  # a full disk: it stays in the list, and its removal can be asked for again
+            with context.records.lock:
+                context.records.keep_network(network)
+            raise
         if errors:
             distinct = list({str(error): error for error in errors}.values())
             raise ExceptionGroup(f"removing network {network.name}", distinct)

@@ -77,11 +77,8 @@ class Records:
         """Those of every phase, oldest first."""
         return list(self._networks.values())
 
-    def find(self, ref: str, *, leaving: bool = False) -> Network:
-        """The active network of that id, else of that name, else of that unique beginning of an id.
-
-        `leaving`: one whose removal has begun will do as well; it may have met a full disk.
-        """
+    def find(self, ref: str) -> Network:
+        """The active network of that id, else of that name, else of that unique beginning of an id."""
         id = ref if ref in self._networks else self._by_name.get(ref, "")
         if not id:
             ids = [each for each in self._networks if ref and each.startswith(ref)]
@@ -89,7 +86,7 @@ class Records:
                 raise InvalidArgument(f"network {ref} is ambiguous ({len(ids)} matches found based on ID prefix)")
             id = ids[0] if ids else ""
         found = self._networks.get(id)
-        if found is None or found.phase not in (("active", "deleting") if leaving else ("active",)):
+        if found is None or found.phase != "active":
             raise NotFound(f"network {ref} not found")
         return found
 
@@ -133,6 +130,10 @@ class Records:
         """Add or replace a network; its addresses begin to be given out when its subnets are new."""
         self._store.put("network", network.id, encode(network))
         self._remember_network(network)
+
+    def keep_network(self, network: Network) -> None:
+        """It could not be dropped: in memory it is what it was, and after a restart what the store says of it."""
+        self._networks[network.id] = network
 
     def drop_network(self, network: Network) -> None:
         """Forget a network and the reservations in it."""

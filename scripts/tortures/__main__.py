@@ -56,7 +56,7 @@ def write(run: dict[str, Any]) -> None:
     record.write_text(json.dumps(merged, indent=1) + "\n")
     head, _, rest = page.read_text().partition(BEGIN)
     _, _, tail = rest.partition(END)
-    machine = f"Linux {platform.release()}, Python {platform.python_version()}, seed {run['seed']}"
+    machine = f"Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}, seed {run['seed']}"
     page.write_text(f"{head}{BEGIN}\n{machine}\n\n{table(merged)}\n{END}{tail}")
 
 

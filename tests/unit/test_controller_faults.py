@@ -137,6 +137,7 @@ def test_a_removal_that_met_a_full_disk_can_be_asked_for_again():
     store.fail_at = 2  # that it is leaving is written, that it has left is not
     with pytest.raises(KernelError, match="disk full"):
         m.controller.remove_network("front")
+    assert m.controller.network("front").id == network.id
     m.controller.remove_network("front")
     assert store.get("network", network.id) is None
     m.controller.create_network(NetworkSpec(name="front"))
