@@ -1,7 +1,8 @@
 """What of ours, or of our making, is on the machine: links, namespaces, rules, mounts, processes, sockets, cgroups.
 
-Without arguments prints it as one line of JSON; with `--compare JSON` waits a moment for what is going away by itself
-(the kernel takes tens of milliseconds to delete a namespace's links), then fails and names whatever is new.
+Without arguments prints it as one line of JSON; with `--compare` reads such a line, waits a moment for what is going
+away by itself (the kernel takes tens of milliseconds to delete a namespace's links), then fails and names whatever is
+new.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ import time
 from pathlib import Path
 
 PATIENCE = 10.0  # seconds
+
+# The directories of the file system that the control groups are mounted in, those below a mount too: a runtime makes
+# plain ones there, unseen, while some mount namespace has nothing mounted on them.
+PLAIN = "mount --bind /sys/fs/cgroup /mnt && find /mnt -mindepth 1 -maxdepth 2 -fstype tmpfs -type d -printf '%P\\n'"
 
 
 def output(*command: str) -> list[str]:
@@ -30,7 +35,7 @@ def processes() -> list[str]:
         except OSError:
             continue
         if "leaks.py" in words or "scripts/test" in words:
-            continue  # this program, whose arguments quote what there was
+            continue  # this program
         if "netpy" in words or "conmon" in words:
             found.append(f"{entry.parent.name} {words[:120]}")
     return found
@@ -50,8 +55,11 @@ def snapshot() -> dict[str, list[str]]:
         "processes": [line for line in processes() if "pytest" not in line],
         "sockets": [line.split()[-1] for line in sockets if "netpy" in line],
         "cgroups": [
-            str(path) for line in mounts if " - cgroup" in line for path in Path(line.split()[4]).glob("netpy-*")
+            str(path) for line in mounts if " - cgroup" in line for path in Path(line.split()[4]).rglob("netpy-*")
         ],
+        "plain directories in /sys/fs/cgroup": output(
+            "unshare", "--mount", "--propagation", "private", "sh", "-c", PLAIN
+        ),
     }
 
 
@@ -69,10 +77,10 @@ def lasting(before: dict[str, list[str]]) -> list[str]:
 
 
 def main() -> int:
-    if len(sys.argv) < 3:
+    if "--compare" not in sys.argv:
         print(json.dumps(snapshot()))
         return 0
-    left = lasting(json.loads(sys.argv[2]))
+    left = lasting(json.load(sys.stdin))
     for line in left:
         print(f"left behind: {line}", file=sys.stderr)
     return bool(left)

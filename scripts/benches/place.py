@@ -1,8 +1,10 @@
 """Where a contender lives: a network namespace that plays the host, one that plays the outside, a mount namespace.
 
 The two networks are joined by a cable: 198.51.100.1 is the host, .2 is outside. The mount namespace is private,
-so that nothing mounted in it is seen by the machine; there the second of two cgroup hierarchies is taken away where a
-machine has both, because crun refuses to work beside it. Namespaces are held by processes that end when we do: nothing
+so that nothing mounted in it is seen by the machine. Where the machine has cgroup hierarchies of both versions, the
+second is missing in there, because crun refuses to work beside it; and the directory that they are mounted in is
+another, because a mount namespace has mounts of its own but shares the file systems: in a directory that nothing is
+mounted on, crun makes its groups as plain directories, and they would stay on the machine. Namespaces are held by processes that end when we do: nothing
 is left behind whatever happens to us.
 
 Commands are started by a thread that has entered the host's namespaces, so that a measured command line costs no
@@ -30,7 +32,18 @@ ip link set lo up
 mount -t tmpfs shm /dev/shm
 mkdir -p /run/netns && mount -t tmpfs netns /run/netns
 mkdir -p /run/containers && mount -t tmpfs containers /run/containers
-if [ -d /sys/fs/cgroup/memory ] && [ -d /sys/fs/cgroup/unified ]; then umount /sys/fs/cgroup/unified; fi
+if [ -d /sys/fs/cgroup/memory ]; then
+    mount -t tmpfs cgroup /mnt
+    for tree in /sys/fs/cgroup/*; do
+        name=${tree##*/}
+        if [ -L "$tree" ]; then cp -P "$tree" /mnt
+        elif [ "$name" != unified ] && mountpoint -q "$tree"; then
+            mkdir "/mnt/$name" && mount --bind "$tree" "/mnt/$name"
+        fi
+    done
+    umount --lazy --recursive /sys/fs/cgroup
+    mount --move /mnt /sys/fs/cgroup
+fi
 """
 
 
@@ -82,8 +95,9 @@ class Holder:
 
     def close(self) -> None:
         self._thread.shutdown()
-        assert self.process.stdin
+        assert self.process.stdin and self.process.stdout
         self.process.stdin.close()
+        self.process.stdout.close()
         self.process.wait()
 
 
