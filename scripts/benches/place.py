@@ -4,8 +4,8 @@ The two networks are joined by a cable: 198.51.100.1 is the host, .2 is outside.
 so that nothing mounted in it is seen by the machine. Where the machine has cgroup hierarchies of both versions, the
 second is missing in there, because crun refuses to work beside it; and the directory that they are mounted in is
 another, because a mount namespace has mounts of its own but shares the file systems: in a directory that nothing is
-mounted on, crun makes its groups as plain directories, and they would stay on the machine. Namespaces are held by processes that end when we do: nothing
-is left behind whatever happens to us.
+mounted on, crun makes its groups as plain directories, and they would stay on the machine. Namespaces are held by
+processes that end when we do: nothing is left behind whatever happens to us.
 
 Commands are started by a thread that has entered the host's namespaces, so that a measured command line costs no
 `nsenter`. Effects only: nothing here decides or measures.
