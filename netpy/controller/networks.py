@@ -79,7 +79,7 @@ class Networks:
                     raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
                 self._refuse_if_used(network)
                 context.records.save_network(replace(network, phase="deleting"))
-            errors = self.clear(network)
+            errors = self._cleared_or_kept(network)
         errors += context.outside.removed(network)
         try:
             self._forget(network)
@@ -93,22 +93,40 @@ class Networks:
         return network
 
     def clear(self, network: Network) -> list[NetpyError]:
-        """Take a network out of the kernel, whatever goes wrong. Returns what did. Its record stays."""
+        """Take a network out of the kernel, going on after what is refused. Returns what was. Its record stays.
+
+        Raises, with nothing changed, when the kernel cannot be asked what there is.
+        """
         context = self._context
         with context.locks.holding(network.id):
             try:
                 state = context.wiring.network_state(network)
-                self._acquaint()
-                plan = context.wiring.plan(state, frozenset(), context.wiring.shared(network))
-                return list(context.wiring.dismantle(plan))
-            except NetpyError as error:  # its driver is gone, or the kernel cannot be asked
+            except NetpyError as error:  # its driver is gone: whoever looks next takes what it made for left over
+                context.kernel.doubt()
                 return [error]
+            self._acquaint()
+            plan = context.wiring.plan(state, frozenset(), context.wiring.shared(network))
+            return list(context.wiring.dismantle(plan))
 
     def finish_removal(self, network: Network) -> None:
-        """Take what was half-made or half-removed at the last end out of the kernel and the records."""
-        for error in self.clear(network):
+        """Take a network out of the kernel and the records, whatever goes wrong: a full look at the kernel follows."""
+        try:
+            errors: list[Exception] = [*self.clear(network)]
+        except (NetpyError, OSError) as error:
+            errors = [error]
+        for error in errors:
             logger.warning("removing network %s: %s", network.name, error)
         self._forget(network)
+
+    def _cleared_or_kept(self, network: Network) -> list[NetpyError]:
+        """As `clear`; what nothing was changed of is a network as before."""
+        try:
+            return self.clear(network)
+        except BaseException:
+            with self._context.records.lock:
+                self._context.records.keep_network(network)
+                self._context.records.save_network(network)
+            raise
 
     def _forget(self, network: Network) -> None:
         with self._context.records.lock:
@@ -152,9 +170,7 @@ class Networks:
             if context.records.in_use(existing.id):
                 logger.warning("there are running containers, updated network configuration will not take effect")
                 return
-        for error in self.clear(existing):
-            logger.warning("replacing network %s: %s", existing.name, error)
-        self._forget(existing)
+        self.finish_removal(existing)
         self._add_predefined(spec, existing.id)
 
     def _draft(self, spec: NetworkSpec, host: list[str], *, predefined: bool = False) -> Network:

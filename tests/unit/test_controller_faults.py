@@ -210,6 +210,24 @@ def test_a_removal_goes_on_after_any_failure():
         assert m.controller.check() == []
 
 
+@pytest.mark.parametrize("error", [KernelError("entering: no memory"), OSError(24, "no descriptors")])
+def test_a_removal_that_cannot_look_at_the_kernel_changes_nothing(error: Exception):
+    class Blind(MemoryKernel):
+        def observe(self, like: State, *, cursory: bool = False) -> State:
+            raise error
+
+    m = busy_machine()
+    before = m.snapshot()
+    m.kernel.__class__ = Blind
+    with pytest.raises(type(error), match="no "):
+        m.controller.remove_network("b")
+    m.kernel.__class__ = MemoryKernel
+    assert m.snapshot() == before
+    assert m.restart().network("b").phase == "active"
+    m.controller.remove_network("b")
+    assert m.controller.check() == []
+
+
 def test_a_namespace_that_is_gone_is_no_failure():
     m = busy_machine()
     m.kernel.delete_netns(m.sandbox(1).netns)
@@ -290,6 +308,7 @@ def test_a_driver_that_is_gone_does_not_keep_the_daemon_down(caplog: pytest.LogC
     with pytest.raises(ExceptionGroup, match="removing network l"):
         m.controller.remove_network("l")
     assert "l" not in {network.name for network in m.controller.networks()}
+    assert m.kernel.doubted  # so that somebody looks for what its driver had made
 
 
 def test_wanted_state_is_a_value():
