@@ -6,7 +6,6 @@ hurting the rest of the machine is refused by strace: one system call of the dae
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 from collections.abc import Callable, Iterator
@@ -72,7 +71,7 @@ def processes(spare: int) -> Lack:
 
     @contextmanager
     def within(stage: Stage) -> Iterator[None]:
-        group = Path(f"/sys/fs/cgroup/pids/netpy-torture-{os.getpid()}")
+        group = Path(f"/sys/fs/cgroup/pids/netpy-torture-{stage.world.root.name}")
         group.mkdir()
         pid = _pid(stage)
         home = Path("/sys/fs/cgroup/pids/cgroup.procs")
