@@ -55,7 +55,7 @@ from netpy.controller import Settings as NetworkSettings
 from netpy.drivers import Defaults
 from netpy.drivers.registry import Registry
 from netpy.errors import NetpyError, StoreDamaged, Unsupported
-from netpy.kernel import netfilter
+from netpy.kernel import descriptors, netfilter
 from netpy.kernel.linux import LinuxKernel
 from netpy.kernel.watch.watch import Watch
 from netpy.nameserver import Nameserver
@@ -81,6 +81,7 @@ class Daemon:
 
     def _build(self) -> None:
         settings, closers = self.settings, self._closers
+        self._files = descriptors.allow_all()
         self._paths = Paths(data_root=settings.data_root, exec_root=settings.exec_root)
         tenancy = Tenancy(dict.fromkeys((settings.data_root, settings.exec_root)), settings.pidfile)  # pyright: ignore[reportArgumentType]
         closers.callback(tenancy.close)
@@ -156,7 +157,7 @@ class Daemon:
     def _parts(self) -> Parts:
         settings, paths = self.settings, self._paths
         hierarchy = cgroups.detect()
-        facts = host.facts(hierarchy)
+        facts = host.facts(hierarchy, self._files)
         records = Records(self.store)
 
         volumes = Volumes(settings.data_root / "volumes", self.store, now, records.mounting, self._tell_of_volume)

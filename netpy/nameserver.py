@@ -14,12 +14,10 @@ Under `exec_root`: `dns.sock` (control, 0600), `dns.lock`, `dns.log` (standard e
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
@@ -41,7 +39,7 @@ from netpy.dns.server import Server, World
 from netpy.dns.service import Service
 from netpy.dns.upstream import Transport
 from netpy.errors import Conflict, KernelError, NetpyError, NotFound
-from netpy.kernel import netns, privileges
+from netpy.kernel import descriptors, netns, privileges
 from netpy.model import Sandbox
 
 T = TypeVar("T")
@@ -288,7 +286,8 @@ def main(arguments: Sequence[str]) -> int:
     except BlockingIOError:
         os.write(1, process.TAKEN)
         return 0
-    files = _allow_many_files()
+    descriptors.allow_all()
+    files = descriptors.allowed()
     privileges.keep("SYS_ADMIN", "SYS_PTRACE")  # to go into sandboxes; what it reads comes from strangers
     loop, resolver = Loop(), Resolver(ttl=ttl)
     world = World(
@@ -319,14 +318,6 @@ def _control_socket(path: Path) -> socket.socket:
         os.umask(mask)
     listening.listen(16)
     return listening
-
-
-def _allow_many_files() -> int:
-    """Take as many descriptors as the host allows (a sandbox takes two, a forwarded query up to six); how many."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _dialler(most: int) -> Dial:

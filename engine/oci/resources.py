@@ -233,20 +233,21 @@ def _parsed_rule(text: str) -> Json:
     return _rule(words[0], numbers[0], numbers[1], words[2])
 
 
-def rlimits(host_config: Json, ceilings: Mapping[str, int]) -> list[Json]:
+def rlimits(host_config: Json, ceilings: Mapping[str, int], former: Mapping[str, tuple[int, int]]) -> list[Json]:
     """The limits asked for by --ulimit, and no others: a runtime that cannot raise one fails the whole container.
 
     `ceilings` holds the daemon's own hard limits (by RLIMIT_ name) where it may not exceed them; empty where it may.
+    `former` are limits, soft and hard, that the daemon has raised for itself: nobody inherits them raised.
     """
-    found: list[Json] = []
+    found: dict[str, Json] = {name: {"type": name, "hard": hard, "soft": soft} for name, (soft, hard) in former.items()}
     for item in cast("list[Json]", host_config.get("Ulimits") or []):
         name = "RLIMIT_" + str(item["Name"]).upper()
         hard, soft = (_unlimited(item.get(side)) for side in ("Hard", "Soft"))
         ceiling = ceilings.get(name)
         if ceiling is not None:
             hard, soft = min(hard, ceiling), min(soft, ceiling)
-        found.append({"type": name, "hard": hard, "soft": min(soft, hard)})
-    return found
+        found[name] = {"type": name, "hard": hard, "soft": min(soft, hard)}
+    return list(found.values())
 
 
 _INFINITY = 2**64 - 1

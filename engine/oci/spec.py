@@ -37,12 +37,14 @@ READONLY_PATHS: tuple[str, ...] = tuple(_READONLY.split())
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
     """What the host is. `init` is a static init program for --init, empty without one. `ceilings` are the hard rlimits
-    that cannot be exceeded. `private_cgroup` is whether containers get a cgroup namespace by default (v2: yes)."""
+    that cannot be exceeded, `former_limits` those that containers get although the daemon has others by now, soft and
+    hard. `private_cgroup` is whether containers get a cgroup namespace by default (v2: yes)."""
 
     machine: str = "x86_64"
     capabilities: frozenset[str] = frozenset(capabilities.NAMES)
     support: Support = field(default_factory=Support)
     ceilings: Mapping[str, int] = field(default_factory=dict[str, int])
+    former_limits: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     private_cgroup: bool = True
     init: str = ""
 
@@ -148,7 +150,7 @@ def _process(request: SpecRequest) -> Json:
     rows, columns = _console_size(host_config)
     if tty and rows and columns:
         process["consoleSize"] = {"height": rows, "width": columns}
-    if limits := rlimits(host_config, request.facts.ceilings):
+    if limits := rlimits(host_config, request.facts.ceilings, request.facts.former_limits):
         process["rlimits"] = limits
     if score := int(host_config.get("OomScoreAdj") or 0):
         process["oomScoreAdj"] = score
@@ -343,7 +345,7 @@ def exec_process(request: ExecRequest) -> Json:
         "capabilities": _capability_sets(held),
         "noNewPrivileges": security_options(host_config).get("no-new-privileges") == "true",
     }
-    if limits := rlimits(host_config, request.facts.ceilings):
+    if limits := rlimits(host_config, request.facts.ceilings, request.facts.former_limits):
         process["rlimits"] = limits
     rows, columns = request.console
     if tty and rows and columns:

@@ -22,18 +22,23 @@ from engine.oci.resources import THROTTLES, Device, Support
 from engine.oci.spec import HostFacts
 from engine.runtime.cgroups import Hierarchy, read
 from netpy.errors import InvalidArgument
+from netpy.kernel import descriptors
 
 _INITS = ("docker-init", "tini-static", "catatonit", "tini")
 
 
-def facts(hierarchy: Hierarchy) -> HostFacts:
-    """Everything at once. What cannot be read counts as missing."""
+def facts(hierarchy: Hierarchy, files: tuple[int, int] | None = None) -> HostFacts:
+    """Everything at once. What cannot be read counts as missing.
+
+    `files` are the soft and the hard limit of descriptors that were there before the daemon raised its own.
+    """
     available = _bounding_set()
     return HostFacts(
         machine=platform.machine(),
         capabilities=available,
         support=support(hierarchy),
         ceilings={} if "CAP_SYS_RESOURCE" in available else _hard_limits(),
+        former_limits={descriptors.NAME: files} if files and files[0] != files[1] else {},
         private_cgroup=hierarchy.version == "v2",
         init=_init_program(),
     )

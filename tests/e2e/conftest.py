@@ -51,8 +51,8 @@ def new_daemon(world: World) -> Iterator[Callable[..., Daemon]]:
     """Starts daemons of a test's own, with the flags given."""
     started: list[Daemon] = []
 
-    def start(name: str, *flags: str) -> Daemon:
-        daemon = Daemon(world, name=name, flags=flags)
+    def start(name: str, *flags: str, within: tuple[str, ...] = ()) -> Daemon:
+        daemon = Daemon(world, name=name, flags=flags, within=within)
         started.append(daemon)
         daemon.start()
         daemon.import_busybox()

@@ -83,6 +83,17 @@ def test_two_daemons_side_by_side(
         running.clean()
 
 
+def test_a_daemon_of_a_plain_shell_has_descriptors_for_more_ports_than_that_allows(
+    new_daemon: Callable[..., Daemon], backend: str
+) -> None:
+    netpy = new_daemon("plain", "--firewall-backend", backend, within=("prlimit", "--nofile=1024:5000"))
+    netpy("run", "-d", "--name", "many", "-p", "20000-21099:20000-21099", "busybox", "sleep", "1000")
+    asked = ("sh", "-c", "ulimit -Sn; ulimit -Hn")
+    assert netpy("exec", "many", *asked) == "1024\n5000", "what a shell allows is what a container is allowed"
+    assert netpy("run", "--rm", "busybox", *asked) == "1024\n5000"
+    assert netpy("run", "--rm", "--ulimit", "nofile=70:80", "busybox", *asked) == "70\n80"
+
+
 def test_a_second_daemon_on_the_same_root_is_refused(running: Daemon) -> None:
     twin = running.fails("daemon", "--data-root", str(running.data_root), "--exec-root", str(running.exec_root))
     assert "another netpy daemon" in twin.stderr

@@ -196,6 +196,14 @@ def test_ulimits_are_cut_to_what_may_be_given() -> None:
     ]
 
 
+def test_a_limit_that_the_daemon_raised_for_itself_is_not_handed_on() -> None:
+    facts = HostFacts(former_limits={"RLIMIT_NOFILE": (1024, 20_000)})
+    former = {"type": "RLIMIT_NOFILE", "hard": 20_000, "soft": 1024}
+    assert spec(facts=facts)["process"]["rlimits"] == [former]
+    asked = {"Ulimits": [{"Name": "nofile", "Soft": 50, "Hard": 60}]}
+    assert spec(host=asked, facts=facts)["process"]["rlimits"] == [{"type": "RLIMIT_NOFILE", "hard": 60, "soft": 50}]
+
+
 def test_binds() -> None:
     document = spec(mounts=(Mount(source="/host", destination="/in", read_only=True, propagation="rshared"),))
     assert {
