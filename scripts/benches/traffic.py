@@ -6,9 +6,9 @@ of `pingpong`. The same over a veth pair between two bare namespaces says what t
 it are noted.
 
 For the last row one container publishes thousands of ports, and the last of them is connected to from outside. Docker
-does this without its userland proxies, which would be one process for each port. It also would be at it for hours; so it
-publishes the last port alone, and the rules of the others are put before that one's, with `iptables-restore` and in
-Docker's own form: the packets meet what they would have met. Podman is left out of it.
+does this without its userland proxies, which would be one process for each port. It also would be at it for hours; so
+it publishes the last port alone, and the rules of the others are put before that one's, with `iptables-restore` and
+in Docker's own form: the packets meet what they would have met. Podman is left out of it.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def _many_ports(contenders: list[Contender], options: Options) -> Row:
         for _ in range(options.rounds):
             for name, way in ways.items():
                 samples.take(row, Named(name), lambda way=way: _connections(way, options.size(3, 1)))
-    notes = ("Docker without userland proxies, and with the rules of all ports but the last written by iptables-restore",)
+    notes = ("Docker without userland proxies; the rules of all ports but the last written by iptables-restore",)
     return replace(_row(samples, row, (against(1.5, "docker"),), "/s"), notes=notes)
 
 
