@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 428, 429, 430, 431, 432
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _SET_STRING, _CMD_CREATE = 1, 6
+_SYS_MOUNT_SETATTR, _ATTR_RDONLY, _AT_EMPTY_PATH = 442, 1, 0x1000
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _OPEN_TREE_CLONE = 1
 _AT_FDCWD = -100
@@ -136,6 +138,12 @@ def copy(mounted: Path) -> int:
     Like `mount --bind` without a target. Raises OSError.
     """
     return _call(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(mounted), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+
+
+def protect(tree: int) -> None:
+    """Nobody shall write through the mount of descriptor `tree`. Raises OSError."""
+    attributes = struct.pack("=QQQQ", _ATTR_RDONLY, 0, 0, 0)
+    _call(_SYS_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, attributes, len(attributes))
 
 
 def _messages(context: int) -> str:

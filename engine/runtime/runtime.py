@@ -43,6 +43,7 @@ from engine.runtime.monitored import MonitoredProcess
 from engine.runtime.piped import PipedProcess
 from engine.runtime.probe import CANDIDATES, Choice, probe
 from engine.runtime.refusal import explain
+from engine.runtime.sealed import Sealed
 from engine.runtime.watcher import Watcher, open_pidfd
 from engine.streams import Session
 from netpy.errors import Conflict, KernelError, NotFound
@@ -66,6 +67,9 @@ class Runtime:
     def __init__(self, *, exec_root: Path, conmon: str, binary: str, name: str) -> None:
         self.name = name
         self.binary = binary
+        self._sealed = Sealed(binary)
+        # runc gains nothing by it; what others make of it is not known.
+        self._program: Callable[[], str] = self._sealed.path if name == "crun" else lambda: binary
         self._conmon = conmon
         self._bundles = exec_root / "containers"
         self._records = exec_root / "runtime"
@@ -98,7 +102,7 @@ class Runtime:
         self._groups[id] = str(spec["linux"]["cgroupsPath"])
         launch = Launch(
             conmon=self._conmon,
-            runtime=self.binary,
+            runtime=self._program(),
             runtime_args=self._global_args,
             id=id,
             name=(log.name if log else "") or id[:12],
@@ -302,10 +306,10 @@ class Runtime:
         """
         try:
             if self.name == "crun" and not tty:
-                return piped.start([self.binary, *self._global_args], id, process, stdin=stdin, detach=detach)
+                return piped.start([self._program(), *self._global_args], id, process, stdin=stdin, detach=detach)
             launch = Launch(
                 conmon=self._conmon,
-                runtime=self.binary,
+                runtime=self._program(),
                 runtime_args=self._global_args,
                 id=id,
                 name=id[:12],
@@ -323,6 +327,7 @@ class Runtime:
     def close(self) -> None:
         """Stop watching. Containers and their monitors go on."""
         self._watcher.close()
+        self._sealed.close()
 
     def _checked(self, verb: str, id: str) -> None:
         code, text = self._command(verb, id)
@@ -335,7 +340,7 @@ class Runtime:
         point("before running the runtime")
         try:
             done = subprocess.run(
-                [self.binary, *self._global_args, *arguments],
+                [self._program(), *self._global_args, *arguments],
                 stdin=None if input else subprocess.DEVNULL,
                 input=input or None,
                 stdout=subprocess.PIPE if output else subprocess.DEVNULL,
