@@ -3,7 +3,8 @@
 Each container's record says what was begun. One that runs keeps running; one that ended while nobody looked is
 finished now, with the exit code that its monitor left; a half-made one is undone, a half-removed one removed, and one
 that was asked to stop or to restart does so. Before that the controller brings the kernel in line, knowing who is
-alive, and afterwards what is to run with the daemon is started.
+alive, and afterwards what is to run with the daemon is started. What is left of ours that no container has is taken
+away; a control group whose name is not known here is another daemon's, and stays.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ from engine.containers.release import (
     RESTARTING,
     STARTING,
     STOPPING,
+    each,
     release,
+    remove_unrecorded,
     with_phase,
 )
+from engine.runtime import cgroups
 from netpy.errors import NetpyError
 from netpy.model import Sandbox
 
@@ -51,6 +55,7 @@ class Recovery:
 
         self.parts.controller.reconcile(lives)
         self.parts.volumes.settle()
+        self._sweep(alive)
         due: list[Entry] = []
         for entry in self.parts.records.entries():
             with entry.lock:
@@ -60,6 +65,22 @@ class Recovery:
                     logger.warning("container %s: %s", entry.id[:12], error)
         for entry in due:
             self._start(entry)
+
+    def _sweep(self, alive: set[str]) -> None:
+        """Files of containers that there is no record of; control groups of those that do not run and have no files."""
+        parts, entries = self.parts, self.parts.records.entries()
+        runtime = parts.runtimes(parts.host.defaults.runtime)
+        for identity in runtime.known() - {entry.id for entry in entries}:
+            if runtime.alive(identity):
+                logger.warning("container %s runs, but there is no record of it", identity[:12])
+            else:
+                remove_unrecorded(parts, runtime, identity)
+        for entry in entries:
+            if entry.id not in alive and not parts.paths.bundle(entry.id).exists():
+                parent = entry.container.host_config.get("CgroupParent") or ""
+                group = cgroups.container_path(entry.id, parent)
+                what = f"container {entry.id[:12]}"
+                each(what, ("removing its control groups", lambda g=group: cgroups.remove(parts.host.hierarchy, g)))
 
     def _is_alive(self, entry: Entry) -> bool:
         """Whether its process runs: `created` alone, made but never started, does not count."""
@@ -146,6 +167,7 @@ class Recovery:
         sources.adopt(self.parts, container)
 
     def _undo_start(self, entry: Entry) -> None:
+        self.parts.runtime_of(entry.container).abandon(entry.id)
         release(self.parts, entry.container)
         state = replace(entry.container.state, pid=0, monitor_pid=0, error="the daemon ended while it was started")
         self.parts.records.change(entry, state=state, facts=with_phase(entry.container, ""))

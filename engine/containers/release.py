@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import cast
 
 from engine.containers import sources
-from engine.containers.parts import Parts
+from engine.containers.parts import Parts, Runtime
 from engine.model import Container
 from netpy.errors import NetpyError
 from netpy.faults import point
@@ -33,8 +33,9 @@ def with_phase(container: Container, phase: str) -> dict[str, str]:
 def release(parts: Parts, container: Container) -> list[str]:
     """Give back all of it. What could not be given back is logged, and returned as text."""
     identity, paths = container.id, parts.paths
-    return each(
-        f"container {identity[:12]}",
+    what = f"container {identity[:12]}"
+    failures = each(
+        what,
         ("deleting it in the runtime", lambda: _delete(parts, container)),
         (
             "letting go of its network namespace",
@@ -43,8 +44,26 @@ def release(parts: Parts, container: Container) -> list[str]:
         ("unmounting its file system", lambda: parts.mounter.unmount(paths.rootfs(identity))),
         ("letting go of its volumes", lambda: sources.release(parts, container)),
         ("settling its log", lambda: parts.rotation.settle(identity)),
-        ("removing its bundle", lambda: shutil.rmtree(paths.bundle(identity), ignore_errors=True)),
     )
+    # What could not be given back is found by the bundle at the next try, and may still be mounted in it.
+    return failures or each(what, _without_bundle(parts, identity))
+
+
+def remove_unrecorded(parts: Parts, runtime: Runtime, identity: str) -> None:
+    """Take away what is left of a container that does not run and that no record is of."""
+    what = f"container {identity[:12]}, of which there is no record"
+    failures = each(
+        what,
+        ("ending its start", lambda: runtime.abandon(identity)),
+        ("deleting it in the runtime", lambda: runtime.delete(identity, force=True)),
+        ("unmounting its file system", lambda: parts.mounter.unmount(parts.paths.rootfs(identity))),
+    )
+    if not failures:
+        each(what, _without_bundle(parts, identity))
+
+
+def _without_bundle(parts: Parts, identity: str) -> tuple[str, Callable[[], object]]:
+    return "removing its bundle", lambda: shutil.rmtree(parts.paths.bundle(identity), ignore_errors=True)
 
 
 def _delete(parts: Parts, container: Container) -> None:

@@ -22,7 +22,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import select
 import shutil
 import signal as signals
 import subprocess
@@ -35,7 +34,7 @@ from typing import Literal, cast
 
 from engine.model import Json
 from engine.oci.spec import STDIN_ONCE
-from engine.runtime import attach, cgroups, conmon, gate, monitored, piped
+from engine.runtime import attach, cgroups, conmon, gate, monitored, piped, unfinished
 from engine.runtime.conmon import KILLED, Launch, RuntimeRefused, Sink
 from engine.runtime.filters import Filters
 from engine.runtime.identity import belongs, is_monitor
@@ -50,7 +49,7 @@ from netpy.errors import Conflict, KernelError, NotFound
 from netpy.faults import point
 
 _COMMAND_TIMEOUT = 120.0
-_DEATH_TIMEOUT = 10_000  # milliseconds
+_ID_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,8 +202,24 @@ class Runtime:
         code, text = self._command("delete", *(["--force"] if force else []), id)
         if code and not _is_unknown(text):
             raise KernelError(f"cannot delete container {id[:12]}: {text.strip()}")
+        if force:  # what a runtime that was cut off made is unknown to the next, and may still have processes
+            self._end_all(id)
         cgroups.remove(cgroups.current(), self.cgroup(id))
+        shutil.rmtree(self._records / id, ignore_errors=True)
         self._groups.pop(id, None)
+
+    def _end_all(self, id: str) -> None:
+        for pid in cgroups.pids(cgroups.current(), self.cgroup(id)):
+            unfinished.end(pid, lambda pid=pid: belongs(pid, id))
+
+    def abandon(self, id: str) -> None:
+        """End a start that an earlier daemon began and did not live to see: `delete` then finds all there is of it."""
+        unfinished.abandon(id, self._records)
+
+    def known(self) -> set[str]:
+        """The ids of all containers of which there are files here, running or not."""
+        rooms = (room for room in (self._bundles, self._records) if room.is_dir())
+        return {path.name for room in rooms for path in room.iterdir() if len(path.name) == _ID_LENGTH}
 
     def _forgotten(self, id: str) -> bool:
         """Remove what `delete` would of a container that is known to have ended: its records and control groups.
@@ -274,22 +289,9 @@ class Runtime:
         if code is not None:
             return code
         # The monitor was killed. What it watched over has no streams any more and cannot be watched: end it.
-        self._end(id)
-        return KILLED
-
-    def _end(self, id: str) -> None:
         pid = self.pid(id)
-        pidfd = open_pidfd(pid, lambda: belongs(pid, id))
-        if pidfd is None:
-            return
-        try:
-            with suppress(ProcessLookupError):
-                signals.pidfd_send_signal(pidfd, signals.SIGKILL)
-            gone = select.poll()
-            gone.register(pidfd, select.POLLIN)
-            gone.poll(_DEATH_TIMEOUT)
-        finally:
-            os.close(pidfd)
+        unfinished.end(pid, lambda: belongs(pid, id))
+        return KILLED
 
     def oom_killed(self, id: str) -> bool:
         """Whether the kernel killed a process of the container for want of memory. True until `delete`."""

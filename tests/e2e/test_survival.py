@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
+import shutil
 import signal
+import subprocess
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from engine.runtime import cgroups
 from tests.e2e.world import HOST_ADDRESS, Daemon, World, eventually
 
 pytestmark = pytest.mark.root
@@ -102,3 +109,72 @@ def test_a_second_daemon_on_the_same_root_is_refused(running: Daemon) -> None:
 def test_no_daemon_is_said_plainly(running: Daemon) -> None:
     done = running.fails("-H", "unix:///run/netpy-e2e/nowhere.sock", "ps")
     assert "Cannot connect to the netpy daemon at unix:///run/netpy-e2e/nowhere.sock" in done.stderr
+
+
+SLOW = """\
+#!/bin/sh
+case " $* " in *" create "*) sleep 3;; esac
+exec {runtime} "$@"
+"""
+
+
+def test_a_start_that_goes_on_without_its_daemon_is_undone(world: World, tmp_path: Path) -> None:
+    """The monitor and the runtime live on: what they make after the next daemon has come must not stay."""
+    slow = tmp_path / "runc"
+    slow.write_text(SLOW.format(runtime=shutil.which("runc")))
+    slow.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    netpy = Daemon(world, "midway", flags=("--runtime", "runc"), within=("env", f"PATH={path}"))
+    try:
+        netpy.start()
+        netpy.import_busybox()
+        identity = netpy("create", "--name", "slow", "busybox", "sleep", "1000")
+        starting = subprocess.Popen([netpy.program, "start", "slow"], env=netpy.environment, stderr=subprocess.DEVNULL)
+        eventually(lambda: processes_of(identity), "the monitor has been started")
+        netpy.kill()
+        starting.wait(timeout=30)
+        netpy.start()
+        assert netpy("inspect", "-f", "{{.State.Status}}", "slow") == "created"
+        assert processes_of(identity) == [] and groups_of(identity) == []
+        time.sleep(4)
+        assert processes_of(identity) == [] and groups_of(identity) == []
+        netpy("start", "slow")
+        assert netpy("exec", "slow", "hostname") == identity[:12]
+    finally:
+        netpy.close()
+    assert groups_of(identity) == []
+
+
+def test_what_no_container_has_is_taken_away_and_what_another_daemon_has_is_not(
+    world: World, new_daemon: Callable[..., Daemon]
+) -> None:
+    netpy = new_daemon("sweep")
+    ended, forgotten, foreign = netpy("create", "busybox"), secrets.token_hex(32), secrets.token_hex(32)
+    netpy.kill()
+    for identity in (ended, forgotten, foreign):
+        for tree in cgroups.detect().trees:
+            (tree / f"netpy-{identity}").mkdir()
+    bundle = netpy.exec_root / "containers" / forgotten
+    bundle.mkdir(parents=True)
+    try:
+        netpy.start()
+        assert groups_of(ended) == groups_of(forgotten) == []
+        assert not bundle.exists()
+        assert len(groups_of(foreign)) == len(cgroups.detect().trees)
+    finally:
+        for identity in (ended, forgotten, foreign):
+            cgroups.remove(cgroups.detect(), cgroups.container_path(identity))
+
+
+def groups_of(identity: str) -> list[str]:
+    return [str(group) for tree in cgroups.detect().trees for group in tree.glob(f"*{identity}*")]
+
+
+def processes_of(identity: str) -> list[str]:
+    """Those that name the container, and are neither the daemon nor a command of ours."""
+    found: list[str] = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if identity in (words := entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")):
+                found.append(words)
+    return found

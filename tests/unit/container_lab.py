@@ -146,6 +146,11 @@ class PretendedRuntime:
     def delete(self, id: str, force: bool = False) -> None:
         self.processes.pop(id, None)
 
+    def abandon(self, id: str) -> None: ...
+
+    def known(self) -> set[str]:
+        return set(self.processes)
+
     def pause(self, id: str) -> None:
         self.processes[id].status = "paused"
 
