@@ -5,6 +5,7 @@ Pure; the rules and errors are Docker's. Flags not tied to a network (`--ip`, `-
 
 from __future__ import annotations
 
+from engine.cli.documents import endpoint_settings
 from engine.cli.flags import BadValue, Options
 from engine.cli.records import changed, record
 
@@ -180,34 +181,6 @@ def settings(found: Attach) -> dict[str, Any]:
         driver_opts=None if found.driver_opts is None else dict(found.driver_opts),
         extra={"MacAddress": found.mac.strip(), "GwPriority": found.priority},
     )
-
-
-def endpoint_settings(
-    ipam: dict[str, Any] | None,
-    *,
-    links: list[str] | None,
-    aliases: list[str] | None,
-    driver_opts: dict[str, str] | None,
-    extra: Mapping[str, Any],
-) -> dict[str, Any]:
-    """EndpointSettings with everything that only the daemon fills in left empty, as Docker's client sends it."""
-    return {
-        "IPAMConfig": ipam,
-        "Links": links,
-        "Aliases": aliases,
-        "MacAddress": extra.get("MacAddress", ""),
-        "DriverOpts": driver_opts,
-        "GwPriority": extra.get("GwPriority", 0),
-        "NetworkID": "",
-        "EndpointID": "",
-        "Gateway": "",
-        "IPAddress": "",
-        "IPPrefixLen": 0,
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "DNSNames": None,
-    }
 
 
 def endpoints_config(found: Sequence[Attach], *, named: bool) -> dict[str, Any]:

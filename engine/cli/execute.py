@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 
-from engine.cli import environment, streaming, terminal
+from engine.cli import direct, environment, streaming, terminal
 from engine.cli.attach import LEFT, keys_of
 from engine.cli.command import Call, CommandError, command
 from engine.cli.flags import flag, many, text
@@ -16,8 +15,6 @@ from engine.client import ApiError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-_PATIENCE = 10.0
 
 
 @command(
@@ -50,9 +47,14 @@ def execute(call: Call) -> int | None:
             return 0
         return _converse(call, identifier, body, keys)
     except ApiError as error:
-        code = start_failure(str(error))
-        known = code in (NOT_FOUND, NOT_EXECUTABLE) and not body["Detach"]
-        raise CommandError(f"Error response from daemon: {error}", code if known else 1) from error
+        raise refusal(error, detach=bool(body["Detach"])) from error
+
+
+def refusal(error: ApiError, *, detach: bool = False) -> CommandError:
+    """What to say of an exec that could not start, and the exit code."""
+    code = start_failure(str(error))
+    known = code in (NOT_FOUND, NOT_EXECUTABLE) and not detach
+    return CommandError(f"Error response from daemon: {error}", code if known else 1)
 
 
 def exec_body(call: Call) -> dict[str, Any]:
@@ -86,9 +88,12 @@ def _start_body(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _converse(call: Call, identifier: str, body: dict[str, Any], keys: bytes) -> int:
-    client, tty = call.client, bool(body["Tty"])
+    client, tty, start = call.client, bool(body["Tty"]), _start_body(body)
+    if not tty and not body["AttachStdin"]:
+        direct.listen(client, identifier, start)
+        return direct.exit_code(client, identifier)
     with Scopes() as stack:
-        sock = client.hijack(f"/exec/{identifier}/start", body=_start_body(body))
+        sock = client.hijack(f"/exec/{identifier}/start", body=start)
         stack.callback(sock.close)
         if tty:
             resize = streaming.resizer(client.host, f"/exec/{identifier}")
@@ -97,14 +102,4 @@ def _converse(call: Call, identifier: str, body: dict[str, Any], keys: bytes) ->
         how = streaming.Conversation(tty=tty, stdin=bool(body["AttachStdin"]), detach_keys=keys if tty else b"")
         if streaming.converse(sock, how):
             raise CommandError(LEFT)
-    return _exit_code(call, identifier)
-
-
-def _exit_code(call: Call, identifier: str) -> int:
-    """What the process ended with. Other daemons may end its streams before they know it: those are asked again."""
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        found = call.client.request("GET", f"/exec/{identifier}/json").json()
-        if not found.get("Running") or time.monotonic() > deadline:
-            return int(found.get("ExitCode") or 0)
-        time.sleep(0.01)
+    return direct.exit_code(client, identifier)

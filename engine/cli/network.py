@@ -6,7 +6,8 @@ import sys
 
 from engine.cli import environment, pruning
 from engine.cli.command import Call, CommandError, command, each
-from engine.cli.endpoints import Attach, endpoint_settings
+from engine.cli.documents import endpoint_settings
+from engine.cli.endpoints import Attach
 from engine.cli.filters import filters
 from engine.cli.flags import BadValue, Options, flag, listed, many, number, text
 from engine.client import ApiError

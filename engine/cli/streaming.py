@@ -12,6 +12,7 @@ import sys
 from _socket import SHUT_RDWR, SHUT_WR
 
 from engine.cli import terminal
+from engine.cli.frames import arriving, show, write
 from engine.cli.records import record
 from engine.cli.scopes import Ignored, Scopes, scoped
 from engine.client import Client, ClientError
@@ -20,15 +21,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Generator, Iterator, Mapping
-    from typing import BinaryIO
 
     from engine.client import Connection
 else:
     import _signal as signal  # the same functions and numbers, without the enumerations
 
 _PIECE = 64 * 1024
-_STDERR = 2
-_HEADER = 8
 _FORWARDED: dict[int, str] = {
     signal.SIGHUP: "HUP",
     signal.SIGINT: "INT",
@@ -57,7 +55,7 @@ def converse(sock: Connection, how: Conversation, source: int = 0) -> bool:
     with sock, Scopes() as stack:
         if not how.stdin:
             _half_close(sock)
-            receive(_pieces(sock), how)
+            receive(arriving(sock), how)
             return False
         import threading
 
@@ -65,58 +63,17 @@ def converse(sock: Connection, how: Conversation, source: int = 0) -> bool:
             stack.enter_context(terminal.raw(source))
         typed = _Input(sock, how, source)
         threading.Thread(target=typed.pump, daemon=True).start()
-        receive(_pieces(sock), how)
+        receive(arriving(sock), how)
         return typed.detached
-
-
-def _pieces(sock: Connection) -> Iterator[bytes]:
-    try:
-        while piece := sock.recv(_PIECE):
-            yield piece
-    except ConnectionResetError:
-        return
 
 
 def receive(pieces: Iterator[bytes], how: Conversation) -> None:
     """Print what comes: raw with a TTY, else frames on the stream each belongs to."""
-    out, err = sys.stdout.buffer, sys.stderr.buffer
-    frames = _Frames()
+    if not how.tty:
+        show(pieces, stdout=how.stdout, stderr=how.stderr)
+        return
     for piece in pieces:
-        if how.tty:
-            _write(out, piece)
-            continue
-        for stream, data in frames.feed(piece):
-            if stream == _STDERR and how.stderr:
-                _write(err, data)
-            elif stream != _STDERR and how.stdout:
-                _write(out, data)
-
-
-class _Frames:
-    """Takes frames apart, however they were cut: whose bytes these are, without waiting for the rest of a frame."""
-
-    def __init__(self) -> None:
-        self._header = b""
-        self._stream = 0
-        self._left = 0
-
-    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        while data:
-            if not self._left:
-                missing = _HEADER - len(self._header)
-                self._header, data = self._header + data[:missing], data[missing:]
-                if len(self._header) == _HEADER:
-                    self._stream, self._left = self._header[0], int.from_bytes(self._header[4:], "big")
-                    self._header = b""
-                continue
-            piece, data = data[: self._left], data[self._left :]
-            self._left -= len(piece)
-            yield self._stream, piece
-
-
-def _write(stream: BinaryIO, data: bytes) -> None:
-    stream.write(data)
-    stream.flush()
+        write(sys.stdout.buffer, piece)
 
 
 class _Input:

@@ -7,7 +7,8 @@ no HTTP library, and keeps finished connections for the next request.
 
 from __future__ import annotations
 
-import os
+import posix
+import sys
 from _socket import MSG_PEEK
 
 from engine.client.codec import dumps, loads
@@ -51,7 +52,7 @@ class Client:
     """
 
     def __init__(self, host: str = "", *, timeout: float = 10.0) -> None:
-        self.host = host or os.environ.get("NETPY_HOST", "") or DEFAULT_HOST
+        self.host = host or variable("NETPY_HOST") or DEFAULT_HOST
         self._address = _address(self.host)
         self._name = "netpy" if isinstance(self._address, str) else self._address[0]
         self._timeout = timeout
@@ -242,6 +243,16 @@ class Response:
         else:
             self._client.keep(self._sock)
         self._sock = None
+
+
+def variable(name: str) -> str:
+    """A variable of the environment; empty where there is none.
+
+    As os.environ has it, which may have been changed, if somebody has that: importing it takes a millisecond.
+    """
+    if os := sys.modules.get("os"):
+        return str(os.environ.get(name, ""))
+    return posix.environ.get(name.encode(), b"").decode(errors="surrogateescape")
 
 
 def target(path: str, query: Mapping[str, object] | None) -> str:
