@@ -22,7 +22,7 @@ class Runtimes:
     """
 
     def __init__(self, exec_root: Path, requested: str = "") -> None:
-        choice = probe(requested)
+        choice = probe(exec_root / "probe", requested)
         self.default = choice.name
         self._exec_root = exec_root
         self._conmon = choice.conmon

@@ -74,7 +74,7 @@ def _made(bench: Bench, scene: Scene, command: list[str], seen: dict[str, str], 
         "AttachStderr": True,
     }
     options = bench.options.host_config | host_config
-    return bench.shop.containers.create(name="", config=config, host_config=options, networks={})[0]
+    return bench.shop.containers.intermediate(config=config, host_config=options)
 
 
 def _carried_out(bench: Bench, scene: Scene, container: str, command: list[str], told: Json) -> Iterator[Json]:
@@ -93,10 +93,14 @@ def _carried_out(bench: Bench, scene: Scene, container: str, command: list[str],
         if options.force_remove:
             discard(bench, container)
             yield progress.removing(container)
+        else:
+            bench.shop.containers.keep(container)
         raise
     if options.remove or options.force_remove:
         bench.shop.containers.remove(container, force=True, volumes=True)
         yield progress.removing(container)
+    else:
+        bench.shop.containers.keep(container)
 
 
 def _awaited(bench: Bench, container: str) -> Generator[Json, None, int]:

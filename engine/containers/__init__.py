@@ -42,6 +42,7 @@ from engine.containers.parts import Parts, announce
 from engine.containers.probing import Probing
 from engine.containers.records import Entry
 from engine.containers.recovery import Recovery
+from engine.containers.release import INTERMEDIATE
 from engine.containers.running import Hooks
 from engine.containers.sessions import Lobby
 from engine.containers.streaming import AttachQuery, LogQuery
@@ -93,6 +94,18 @@ class Containers:
         request = Request(name=name, config=config, host_config=host_config, networks=networks, platform=platform)
         entry, warnings = creation.create(self._parts, request)
         return entry.id, warnings
+
+    def intermediate(self, *, config: Json, host_config: Json) -> str:
+        """Make a container that is but a step of something: unless it is kept, it does not outlive the daemon."""
+        request = Request(name="", config=config, host_config=host_config, networks={}, intermediate=True)
+        return creation.create(self._parts, request)[0].id
+
+    def keep(self, ref: str) -> None:
+        """Have an intermediate container stay, as any other."""
+        entry = self._records.find(ref)
+        with entry.lock:
+            facts = {key: value for key, value in entry.container.facts.items() if key != INTERMEDIATE}
+            self._records.change(entry, facts=facts)
 
     def plan(self, *, name: str, config: Json, host_config: Json, networks: Json) -> str:
         """What creating and starting it would change in the network, as text. Changes nothing."""

@@ -18,7 +18,7 @@ from engine.containers.ending import signal_number
 from engine.containers.files import host_name
 from engine.containers.parts import Parts, announce
 from engine.containers.records import Entry
-from engine.containers.release import CREATING, each, with_phase
+from engine.containers.release import CREATING, INTERMEDIATE, each, with_phase
 from engine.containers.volumes import ANONYMOUS
 from engine.model import Container, Json
 from engine.oci import resources
@@ -29,13 +29,17 @@ from netpy.model import Sandbox
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a client asks for, as Docker's documents. `platform` is such as `linux/arm64`."""
+    """What a client asks for, as Docker's documents. `platform` is such as `linux/arm64`.
+
+    An `intermediate` container is removed by the next daemon, as whoever wanted it has gone with this one.
+    """
 
     name: str
     config: Json
     host_config: Json
     networks: Json
     platform: str = ""
+    intermediate: bool = False
 
 
 def create(parts: Parts, request: Request) -> tuple[Entry, list[str]]:
@@ -105,7 +109,7 @@ def draft(parts: Parts, request: Request) -> tuple[Container, list[str]]:
         path=words[0],
         args=tuple(words[1:]),
         mounts=tuple(found),
-        facts=_first_facts(parts, identity, host_config),
+        facts=_first_facts(parts, identity, host_config) | ({INTERMEDIATE: "yes"} if request.intermediate else {}),
     )
     owner = networking.owner_of(container)
     with _names_checked():

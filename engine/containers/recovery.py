@@ -2,9 +2,9 @@
 
 Each container's record says what was begun. One that runs keeps running; one that ended while nobody looked is
 finished now, with the exit code that its monitor left; a half-made one is undone, a half-removed one removed, and one
-that was asked to stop or to restart does so. Before that the controller brings the kernel in line, knowing who is
-alive, and afterwards what is to run with the daemon is started. What is left of ours that no container has is taken
-away; a control group whose name is not known here is another daemon's, and stays.
+that was asked to stop or to restart does so. What a build was at is removed. Before that the controller brings the
+kernel in line, knowing who is alive, and afterwards what is to run with the daemon is started. What is left of ours
+that no container has is taken away; a control group whose name is not known here is another daemon's, and stays.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from engine.containers.probing import healthy_start
 from engine.containers.records import Entry
 from engine.containers.release import (
     CREATING,
+    INTERMEDIATE,
     PHASE,
     REMOVING,
     REMOVING_ALL,
@@ -99,7 +100,8 @@ class Recovery:
         if phase == CREATING:
             creation.undo(self.parts, entry)
             return []
-        if phase in (REMOVING, REMOVING_ALL) or container.state.status in ("removing", "dead"):
+        unwanted = container.state.status in ("removing", "dead") or INTERMEDIATE in container.facts
+        if phase in (REMOVING, REMOVING_ALL) or unwanted:
             self._remove(entry)
             return []
         if phase in (STOPPING, RESTARTING) and container.state.running:
@@ -174,7 +176,9 @@ class Recovery:
 
     def _remove(self, entry: Entry) -> None:
         container = entry.container
-        volumes = container.facts.get(PHASE) == REMOVING_ALL or bool(container.host_config.get("AutoRemove"))
+        facts = container.facts
+        volumes = facts.get(PHASE) == REMOVING_ALL or INTERMEDIATE in facts
+        volumes = volumes or bool(container.host_config.get("AutoRemove"))
         self.parts.records.change(entry, state=replace(container.state, status="dead"))
         removal.remove(self.parts, entry, volumes=volumes)
 

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 PHASE = "phase"
 STARTING, CREATING, REMOVING = "starting", "creating", "removing"
 REMOVING_ALL = "removing with volumes"
+INTERMEDIATE = "intermediate"  # a fact of containers that whoever takes over removes
 STOPPING, RESTARTING = "stopping", "restarting"  # asked for while it ran: to be finished by whoever takes over
 
 

@@ -12,7 +12,6 @@ import json
 import secrets
 import shutil
 import subprocess
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from engine.oci.spec import SpecRequest, oci_spec
 from engine.runtime import cgroups, host
 from engine.runtime.refusal import NOT_FOUND, explain
 from netpy.errors import Unsupported
+from netpy.faults import point
 
 CANDIDATES = ("crun", "runc")
 _TIMEOUT = 30.0
@@ -36,8 +36,8 @@ class Choice:
     conmon: str
 
 
-def probe(requested: str = "") -> Choice:
-    """The runtime asked for by name or path, or the first candidate that works.
+def probe(folder: Path, requested: str = "") -> Choice:
+    """The runtime asked for by name or path, or the first candidate that works. `folder` is there for the trial alone.
 
     Raises Unsupported, naming the Debian package to install, or what the runtimes said.
     """
@@ -50,7 +50,7 @@ def probe(requested: str = "") -> Choice:
         if binary is None:
             reasons.append(f"{candidate} is not installed: install the package {Path(candidate).name}")
             continue
-        reason = complaint(binary)
+        reason = complaint(binary, folder)
         if not reason:
             return Choice(name=Path(binary).name, binary=binary, conmon=conmon)
         reasons.append(f"{candidate} does not work on this host: {reason}")
@@ -61,14 +61,14 @@ def _program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 
 
-def complaint(binary: str) -> str:
+def complaint(binary: str, folder: Path) -> str:
     """Why the runtime cannot run a container here; empty when it can."""
     hierarchy = cgroups.detect()
+    _clear(binary, folder)  # of a trial that was cut off
     name = f"probe-{secrets.token_hex(8)}"
     group = cgroups.container_path(name)
-    folder = Path(tempfile.mkdtemp(prefix="netpy-probe-"))
     try:
-        (folder / "rootfs").mkdir()
+        (folder / "rootfs").mkdir(parents=True)
         request = SpecRequest(
             id=name,
             rootfs=str(folder / "rootfs"),
@@ -79,11 +79,13 @@ def complaint(binary: str) -> str:
             facts=host.facts(hierarchy),
         )
         (folder / "config.json").write_text(json.dumps(oci_spec(request)))
+        point("before trying a runtime")
         text = _run([binary, "--root", str(folder / "state"), "run", "--bundle", str(folder), name])
+        point("after trying a runtime")
         refusal = explain(text, runtime=Path(binary).name, action="create", executable=_PROGRAM)
         return "" if refusal.exit_code == NOT_FOUND and _PROGRAM in refusal.message else text.strip() or "no answer"
     finally:
-        _clear([binary, "--root", str(folder / "state"), "delete", "--force", name], folder)
+        _clear(binary, folder)
         with suppress(ExceptionGroup):
             cgroups.remove(hierarchy, group)
 
@@ -98,7 +100,7 @@ def _run(command: list[str]) -> str:
     return done.stderr.decode(errors="replace")
 
 
-def _clear(delete: list[str], folder: Path) -> None:
-    if any((folder / "state").glob("*/*")):
-        _run(delete)
+def _clear(binary: str, folder: Path) -> None:
+    for record in folder.glob("state/probe-*"):
+        _run([binary, "--root", str(folder / "state"), "delete", "--force", record.name])
     shutil.rmtree(folder, ignore_errors=True)

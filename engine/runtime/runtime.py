@@ -40,7 +40,7 @@ from engine.runtime.filters import Filters
 from engine.runtime.identity import belongs, is_monitor
 from engine.runtime.monitored import MonitoredProcess
 from engine.runtime.piped import PipedProcess
-from engine.runtime.probe import CANDIDATES, Choice, probe
+from engine.runtime.probe import CANDIDATES
 from engine.runtime.refusal import explain
 from engine.runtime.sealed import Sealed
 from engine.runtime.watcher import Watcher, open_pidfd
@@ -76,11 +76,6 @@ class Runtime:
         self._watcher = Watcher()
         self._filters = Filters()
         self._groups: dict[str, str] = {}
-
-    @staticmethod
-    def probe(requested: str = "") -> Choice:
-        """Which runtime works here; see `engine.runtime.probe`."""
-        return probe(requested)
 
     def bundle(self, container_id: str) -> Path:
         """The bundle directory of a container."""

@@ -1,7 +1,8 @@
-"""The crash matrix: the daemon is killed at every point of every operation, and started again.
+"""The crash matrix: the daemon is killed at every place of every operation, and started again.
 
-An operation is first done once while the points that it passes are noted (`netpy.faults`). Then, for each of them, it
-is prepared, begun, and the daemon dies there. Afterwards:
+An operation is first done once while the places that it passes are noted: the fault points of the code, then the system
+calls that leave something behind (`scripts.tortures.crash_fuses`). For each of them it is prepared and begun, and the
+daemon dies there. Afterwards:
 
 * residents must have noticed nothing, neither while the daemon was dead nor later;
 * `netpy network check` is empty, and the daemon's log has no traceback;
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 
 from engine.client import ApiError, DaemonUnavailable
 from scripts.tortures import crash_traces as traces
+from scripts.tortures.crash_fuses import NONE, Calls, Fuse, Points, quiet
 from scripts.tortures.crash_operations import (
     DONE,
     UNDONE,
@@ -36,8 +38,8 @@ from scripts.tortures.crash_stage import Stage, settled
 from scripts.tortures.crash_traces import Traces
 from scripts.tortures.tally import Options, Tally
 
-OWN = ("/overlay/", "/containers/")
-SAMPLE = 3  # operations of a brief run
+OWN = ("/overlay/", "/containers/")  # a container that exists may keep its own files: they go with it
+SAMPLE = 2  # operations of a brief run, for each way to die
 HALVES = (  # what a daemon may find when it starts: an operation that was cut off at a point
     ("start", "after the monitor reports #1", start_t),
     ("rm -f", "unmounting its file system #1", remove_t),
@@ -48,11 +50,13 @@ class Matrix:
     """One backend's trials."""
 
     def __init__(self, stage: Stage, backend: str, tally: Tally) -> None:
+        self.fuse: Fuse = Points()
         self._stage = stage
         self._backend = backend
         self._tally = tally
         self._clean: Traces = Traces()
         self._ids: set[str] = set()
+        self._operations: set[str] = set()
         self._where = ""
 
     def note_clean(self) -> None:
@@ -62,15 +66,17 @@ class Matrix:
     # ---- an operation --------------------------------------------------------------------------------------------
 
     def places(self, operation: Operation) -> list[str]:
-        """The points that the operation passes."""
+        """The places that the operation passes."""
+        found: list[str] = []
         with self._trial(operation, "nothing killed"):
             operation.before(self._stage)
-            self._stage.arm("-")
+            self.fuse.light(self._stage, NONE)
             operation.act(self._stage)
-            self._stage.arm("")
+            found = quiet(self._stage, self.fuse)
+            self.fuse.put_out(self._stage)
             self._expect(operation, operation.outcome(self._stage), (DONE,))
-            return self._stage.seen()
-        return []
+        self._count(operation, found)
+        return found
 
     def interrupt(self, operation: Operation, place: str) -> None:
         """Kill the daemon at that place, start it again, and look at everything."""
@@ -78,17 +84,16 @@ class Matrix:
             stage = self._stage
             operation.before(stage)
             before = self._traces()
-            stage.arm(place)
+            self.fuse.light(stage, place)
             self._cut_off(operation.act)
             if not stage.dead():
                 self._tally.count("places not met again")
-                stage.arm("")
                 return
             self._tally.count("faults injected")
             self._revive()
             outcome = self._expect(operation, operation.outcome(stage), (DONE, UNDONE))
             if outcome == UNDONE:
-                self._compare("undone, but", before)
+                self._compare("undone, but", before, (*OWN, *operation.keeps))
             self._once_more(operation, outcome)
 
     def _once_more(self, operation: Operation, outcome: str) -> None:
@@ -123,20 +128,24 @@ class Matrix:
         found: list[tuple[Operation, str]] = []
         with self._trial(operation, "nothing killed"):
             operation.before(self._stage)
-            self._stage.arm("-")
+            self.fuse.light(self._stage, NONE)
             self._stage.up()
-            self._stage.arm("")
-            found = [(operation, place) for place in self._stage.seen()]
+            found = [(operation, place) for place in quiet(self._stage, self.fuse)]
+        self._count(operation, found)
         return found
+
+    def _count(self, operation: Operation, found: Sequence[object]) -> None:
+        self._tally.count("operations", operation.name not in self._operations)
+        self._tally.count(self.fuse.places, len(found))
+        self._operations.add(operation.name)
 
     def interrupt_start(self, operation: Operation, place: str) -> None:
         """Kill the daemon at a point of its start, and start it once more."""
         with self._trial(operation, place):
             operation.before(self._stage)
-            self._stage.arm(place)
-            if self._stage.up():
+            self.fuse.light(self._stage, place)
+            if self._stage.up() and not settled(self._stage.dead, 3):
                 self._tally.count("places not met again")
-                self._stage.arm("")
                 return
             self._tally.count("faults injected")
             self._revive()
@@ -153,7 +162,7 @@ class Matrix:
         except (ApiError, DaemonUnavailable, AssertionError, OSError, TypeError) as error:
             self._blame(f"{type(error).__name__}: {error}")
         finally:
-            stage.arm("")
+            self.fuse.put_out(stage)
             if stage.dead() and not stage.up():
                 raise RuntimeError(f"{self._where}: the daemon does not come up again{stage.daemon.tail()}")
             Operation.clear(stage)
@@ -167,11 +176,11 @@ class Matrix:
             settled(self._stage.dead, 5)
         except ApiError as error:
             self._blame(f"answered instead of dying: {error}")
-        settled(self._stage.dead, 1)
+        settled(self._stage.dead, 3)
 
     def _revive(self) -> None:
         stage = self._stage
-        stage.arm("")
+        self.fuse.put_out(stage)
         self._remember_ids()
         for complaint in stage.complaints():
             self._blame(f"while the daemon was dead: {complaint}")
@@ -192,14 +201,14 @@ class Matrix:
         if answer := refused(self._stage, step):
             self._blame(f"{what}: {answer}")
 
-    def _compare(self, what: str, before: Traces) -> None:
+    def _compare(self, what: str, before: Traces, kept: Sequence[str] = ()) -> None:
         left: list[str] = []
 
         def same() -> bool:
             nonlocal left
-            left = traces.difference(before, self._traces())
-            if what.startswith("undone"):  # a container that exists may keep its own files: they go with it
-                left = [line for line in left if not any(place in line for place in OWN)]
+            left = [
+                line for line in traces.difference(before, self._traces()) if not any(mark in line for mark in kept)
+            ]
             return not left
 
         settled(same, 15)
@@ -238,7 +247,7 @@ def _is_up(stage: Stage) -> str:
 
 
 def run(options: Options) -> Tally:
-    """Every operation, every point, on both backends; a brief run takes a sample, on the first of them."""
+    """Every operation, every place, on both backends; a brief run takes a sample, on the first of them."""
     tally = Tally(part="crash")
     chance = random.Random(options.seed)
     for backend in options.backends[:1] if options.brief else options.backends:
@@ -247,33 +256,30 @@ def run(options: Options) -> Tally:
             stage.settle()
             matrix = Matrix(stage, backend, tally)
             matrix.note_clean()
-            if options.brief:
-                _sample(matrix, tally, chance)
-            else:
-                _all(matrix, tally)
+            for fuse in (Points(), Calls()):
+                matrix.fuse = fuse
+                if options.brief:
+                    _sample(matrix, chance)
+                else:
+                    _all(matrix)
         finally:
             stage.close()
     return tally
 
 
-def _all(matrix: Matrix, tally: Tally) -> None:
+def _all(matrix: Matrix) -> None:
     for operation in operations():
         places = matrix.places(operation)
-        tally.count("operations")
-        tally.count("points", len(places))
         for place in places:
             matrix.interrupt(operation, place)
     for name, at, half in HALVES:
         found = matrix.starts(half, at, name)
-        tally.count("operations")
-        tally.count("points", len(found))
         for operation, place in found:
             matrix.interrupt_start(operation, place)
 
 
-def _sample(matrix: Matrix, tally: Tally, chance: random.Random) -> None:
+def _sample(matrix: Matrix, chance: random.Random) -> None:
     for operation in chance.sample(list(operations()), SAMPLE):
         places = matrix.places(operation)
-        tally.count("operations")
         for place in chance.sample(places, min(2, len(places))):
             matrix.interrupt(operation, place)

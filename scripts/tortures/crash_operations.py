@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from engine.client import ApiError
 from scripts.tortures.crash_stage import Stage, settled
 
 DONE, UNDONE = "done", "undone"
+CACHED = ("record: image", "record: layer", "record: build", "/images/layers/")
 PORTS = ("7100:7/tcp", "7101:7/tcp", "7100:7/udp")
 SERVE = "trap 'exit 0' TERM; nc -ll -p 7 -e cat & while :; do sleep 0.1; done"
 Step = Callable[[Stage], object]
@@ -25,19 +28,27 @@ def nothing(stage: Stage) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """`before` makes what it needs, `act` is one request, `undo` another that takes it back; `clear` removes it all."""
+    """`before` makes what it needs, `act` is one request, `undo` another that takes it back; `clear` removes it all.
+
+    `keeps` are marks of what may stay when it is undone, for the next one to use, until it is pruned.
+    """
 
     name: str
     act: Step
     undo: Step
     outcome: Callable[[Stage], str]
     before: Step = nothing
+    keeps: tuple[str, ...] = ()
 
     @staticmethod
     def clear(stage: Stage) -> None:
-        stage.tolerant("DELETE", "/containers/tee", force=True, v=True)
+        for name in ("tee", "tea"):
+            stage.tolerant("DELETE", f"/containers/{name}", force=True, v=True)
         stage.tolerant("DELETE", "/networks/second")
         stage.tolerant("DELETE", "/volumes/bag")
+        stage.tolerant("DELETE", "/images/built", force=True)
+        stage.tolerant("POST", "/images/prune")
+        stage.tolerant("POST", "/build/prune", all=True)
 
 
 # ---- judging -----------------------------------------------------------------------------------------------------
@@ -122,6 +133,39 @@ def restarting(stage: Stage) -> str:
     return UNDONE if str(stage.container("tee")["State"]["Pid"]) == old else DONE
 
 
+def renaming(stage: Stage) -> str:
+    """One name or the other, for the API and for the name server alike."""
+    names = [name for name in ("tee", "tea") if stage.container(name)]
+    known = [name for name in ("tee", "tea") if stage.resolves(name)]
+    if names != known or len(names) != 1:
+        return f"called {names}, and known as {known}"
+    return DONE if names == ["tea"] else UNDONE
+
+
+def volume_outcome(stage: Stage) -> str:
+    """Listed and there, or neither."""
+    listed = bool(stage.ask("GET", "/volumes", filters='{"name":{"bag":true}}')["Volumes"])
+    there = (stage.daemon.data_root / "volumes" / "bag").exists()
+    return (DONE if there else UNDONE) if listed == there else f"listed: {listed}; there: {there}"
+
+
+def volume_gone(stage: Stage) -> str:
+    return {DONE: UNDONE, UNDONE: DONE}.get(found := volume_outcome(stage), found)
+
+
+def execution(stage: Stage) -> str:
+    """Whether the program has run, in a container that goes on running."""
+    found = running(stage)
+    if found != DONE:
+        return f"{found} after an exec"
+    made = Path(f"/proc/{stage.container('tee')['State']['Pid']}/root/made")
+    return DONE if settled(made.exists, 1.0) else UNDONE
+
+
+def image_outcome(stage: Stage) -> str:
+    return DONE if stage.found_image("built") else UNDONE
+
+
 # ---- acting ------------------------------------------------------------------------------------------------------
 
 
@@ -202,6 +246,50 @@ def disconnect_t(stage: Stage) -> None:
     stage.ask("POST", "/networks/second/disconnect", {"Container": "tee"})
 
 
+def rename_to(new: str) -> Step:
+    def rename(stage: Stage) -> None:
+        (old,) = {"tee", "tea"} - {new}
+        stage.ask("POST", f"/containers/{old}/rename", name=new)
+
+    return rename
+
+
+def make_volume(stage: Stage) -> None:
+    stage.ask("POST", "/volumes/create", {"Name": "bag"})
+
+
+def drop_volume(stage: Stage) -> None:
+    stage.ask("DELETE", "/volumes/bag")
+
+
+def execute(*command: str) -> Step:
+    def run(stage: Stage) -> None:
+        made = stage.ask("POST", "/containers/tee/exec", {"Cmd": list(command)})
+        stage.ask("POST", f"/exec/{made['Id']}/start", {"Detach": True})
+
+    return run
+
+
+def build(stage: Stage) -> None:
+    """An image with a layer that a container has made."""
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        text = b"FROM busybox\nRUN echo made > /made\n"
+        entry = tarfile.TarInfo("Dockerfile")
+        entry.size = len(text)
+        tar.addfile(entry, io.BytesIO(text))
+    headers = {"Content-Type": "application/x-tar"}
+    query = {"t": "built", "nocache": True, "forcerm": True, "networkmode": "none"}
+    with stage.client.request("POST", "/build", query, context.getvalue(), headers) as answer:
+        for line in answer.objects():
+            if "error" in line:
+                raise ApiError(500, line["error"])
+
+
+def drop_image(stage: Stage) -> None:
+    stage.ask("DELETE", "/images/built", force=True)
+
+
 def operations() -> Iterator[Operation]:
     """All of them."""
     yield Operation(name="network create", act=make_network, undo=drop_network, outcome=network_outcome)
@@ -229,6 +317,13 @@ def operations() -> Iterator[Operation]:
     yield Operation(name="restart", before=run_and_remember, act=restart_t, undo=nothing, outcome=restarting)
     yield Operation(name="rm -f", before=run_t, act=remove_t, undo=run_t, outcome=removal)
     yield Operation(name="rm", before=run_and_stop, act=remove_stopped, undo=run_and_stop, outcome=plain_removal)
+    yield Operation(name="rename", before=run_t, act=rename_to("tea"), undo=rename_to("tee"), outcome=renaming)
+    yield Operation(
+        name="exec", before=run_t, act=execute("touch", "/made"), undo=execute("rm", "/made"), outcome=execution
+    )
+    yield Operation(name="volume create", act=make_volume, undo=drop_volume, outcome=volume_outcome)
+    yield Operation(name="volume rm", before=make_volume, act=drop_volume, undo=make_volume, outcome=volume_gone)
+    yield Operation(name="build", act=build, undo=drop_image, outcome=image_outcome, keeps=CACHED)
 
 
 def refused(stage: Stage, step: Step) -> str:

@@ -56,6 +56,7 @@ class Stage:
         within = ("env", f"{VARIABLE}={self.faults}", *prefix)
         self.daemon = Daemon(self.world, name=name, flags=("--firewall-backend", backend), within=within)
         self.client = Client()
+        self.at_launch: Callable[[int], None] | None = None  # is told the process of a daemon that is being started
         self._read = 0
         self._line: socket.socket | None = None
         self._log = Path()
@@ -66,6 +67,8 @@ class Stage:
         """Start the daemon; whether it came to answer before it died."""
         self.client.close()
         self.daemon.launch()
+        if self.at_launch and self.daemon.process:
+            self.at_launch(self.daemon.process.pid)
         self.client = Client(f"unix://{self.daemon.socket}")
         return bool(settled(lambda: self._answers() or self.dead(), 120)) and not self.dead()
 
@@ -138,6 +141,9 @@ class Stage:
 
     def found_network(self, name: str) -> Any:
         return self._found(f"/networks/{name}")
+
+    def found_image(self, name: str) -> Any:
+        return self._found(f"/images/{name}/json")
 
     def _found(self, path: str) -> Any:
         try:

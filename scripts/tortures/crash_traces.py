@@ -77,6 +77,9 @@ def _files(root: Path) -> Iterator[str]:
     device = root.stat().st_dev
     for directory, names, files in os.walk(root):
         where = Path(directory)
+        if where.name == "layers":  # what is in one is the image's
+            yield from (str(where / name) for name in names)
+            names.clear()
         names[:] = [name for name in names if (where / name).is_symlink() or not _elsewhere(where / name, device)]
         for name in (*names, *files):
             if where != root or name not in _PASSING:
@@ -86,7 +89,7 @@ def _files(root: Path) -> Iterator[str]:
 def _elsewhere(path: Path, device: int) -> bool:
     """Another file system, such as a container's root: what is in there is in its layer, too."""
     try:
-        return path.stat().st_dev != device or path.name == "images"
+        return path.stat().st_dev != device
     except FileNotFoundError:
         return True
 

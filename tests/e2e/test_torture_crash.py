@@ -14,6 +14,8 @@ BRIEF = Options(seed=7, brief=True, backends=("nftables",))
 def test_a_daemon_that_dies_anywhere_leaves_whole_things() -> None:
     tally = crash.run(BRIEF)
     assert tally.findings == []
+    assert tally.counts["points"] > 0
+    assert tally.counts["system calls"] > 0
     assert tally.counts["faults injected"] > 0
 
 

@@ -78,7 +78,7 @@ def choice(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         script.write_text(V1_ONLY % " ".join(sorted(hierarchy.unified)))
         script.chmod(0o755)
         binary = str(script)
-    if reason := complaint(binary):
+    if reason := complaint(binary, tmp_path_factory.mktemp("probe")):
         pytest.skip(f"{name} does not work on this host: {reason}")
     yield Choice(name=name, binary=binary, conmon=conmon)
     # The kernel gives the controllers back a little later; until then the next test would see another host than ours.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from engine.runtime.refusal import StartRefused
 from engine.runtime.runtime import KILLED
 from engine.streams import STDERR, STDOUT, Frame
 from netpy.errors import Conflict, KernelError, NotFound, Unsupported
+from netpy.faults import VARIABLE
 from tests.integration.runtime_lab import PATIENCE, Lab, busybox, choice, lab
 
 __all__ = ("busybox", "choice", "lab")
@@ -337,12 +340,26 @@ def test_nothing_is_left_open(lab: Lab) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_the_probe_finds_what_works() -> None:
-    assert probe().name in ("crun", "runc")
+def test_the_probe_finds_what_works(tmp_path: Path) -> None:
+    folder = tmp_path / "probe"
+    assert probe(folder).name in ("crun", "runc")
     with pytest.raises(Unsupported, match="nosuch is not installed: install the package nosuch"):
-        probe("nosuch")
+        probe(folder, "nosuch")
     with pytest.raises(Unsupported, match="/bin/true does not work on this host"):
-        probe("/bin/true")
+        probe(folder, "/bin/true")
+    assert not folder.exists()
+
+
+def test_a_probe_clears_away_what_one_that_was_cut_off_has_left(tmp_path: Path) -> None:
+    folder = tmp_path / "probe"
+    killed = f"from pathlib import Path; from engine.runtime.probe import probe; probe(Path({str(folder)!r}))"
+    armed = tmp_path / "faults"
+    armed.write_text("before trying a runtime #1")
+    ended = subprocess.run([sys.executable, "-c", killed], env={**os.environ, VARIABLE: str(armed)}, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert folder.exists()
+    assert probe(folder).name in ("crun", "runc")
+    assert not folder.exists()
 
 
 def test_overlays(tmp_path: Path) -> None:

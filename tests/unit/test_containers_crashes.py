@@ -128,6 +128,27 @@ def test_a_restart_is_finished(lab: Lab, place: str, after: bool) -> None:
     until(lambda: lab.containers.all() == [])
 
 
+@pytest.mark.parametrize("stage", ["created", "running", "exited"])
+def test_what_a_build_was_at_goes_with_its_daemon(lab: Lab, stage: str) -> None:
+    identity = lab.containers.intermediate(config={"Image": "busybox", "Volumes": {"/data": {}}}, host_config={})
+    if stage != "created":
+        lab.containers.start(identity)
+    if stage == "exited":
+        lab.runtime.end(identity, 0)
+        until(lambda: status(lab, identity) == "exited")
+    lab.reboot()
+    assert lab.containers.all() == []
+    assert lab.containers.volumes.all() == []
+    assert leftovers(lab) == []
+
+
+def test_what_a_build_leaves_to_be_looked_at_stays(lab: Lab) -> None:
+    identity = lab.containers.intermediate(config={"Image": "busybox"}, host_config={})
+    lab.containers.keep(identity)
+    lab.reboot()
+    assert status(lab, identity) == "created"
+
+
 def test_one_that_removes_itself_does_so_although_nobody_saw_its_end(lab: Lab) -> None:
     lab.create("unborn", AutoRemove=True)
     lab.run("web", AutoRemove=True)

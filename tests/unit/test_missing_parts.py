@@ -62,22 +62,22 @@ def test_runtimes_that_are_not_installed(
 ) -> None:
     monkeypatch.setattr(probe, "_program", lambda name: f"/usr/bin/{name}" if name in installed else None)
     with pytest.raises(Unsupported) as caught:
-        probe.probe(requested)
+        probe.probe(Path("/nowhere"), requested)
     assert str(caught.value) == message
 
 
 def test_a_runtime_that_does_not_work_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_program", lambda name: None if name == "runc" else f"/usr/bin/{name}")
-    monkeypatch.setattr(probe, "complaint", lambda binary: f"{binary} says no")
+    monkeypatch.setattr(probe, "complaint", lambda binary, folder: f"{binary} says no")
     with pytest.raises(Unsupported, match=r"crun does not work on this host: /usr/bin/crun says no; runc is not inst"):
-        probe.probe()
+        probe.probe(Path("/nowhere"))
 
 
 def test_a_runtime_that_old_containers_had_may_be_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_programs: None
 ) -> None:
     choice = probe.Choice(name="crun", binary="/usr/bin/crun", conmon="/usr/bin/conmon")
-    monkeypatch.setattr(runtimes, "probe", lambda requested: choice)
+    monkeypatch.setattr(runtimes, "probe", lambda folder, requested: choice)
     found = Runtimes(tmp_path)
     try:
         assert found.find("crun").binary == "/usr/bin/crun"
