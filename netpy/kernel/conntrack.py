@@ -7,9 +7,11 @@ table, we dump nothing. Equivalent: `conntrack -D -p PROTO --orig-port-dst PORT`
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import struct
+import threading
 from ipaddress import ip_address
 
 from netpy.kernel import FlushConntrack, ForgetUnanswered
@@ -25,15 +27,36 @@ _BY_SOURCE, _BY_DESTINATION, _BY_PROTOCOL, _BY_PORT = 1, 2, 8, 32
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 
-def flush(action: FlushConntrack | ForgetUnanswered) -> None:
-    """Drop the flows that `action` names. That there are none is no error; a refusal is logged."""
-    try:
-        with Channel(_NETLINK_NETFILTER) as channel:
-            error = channel.request([message(action)])[0]
-    except OSError as failure:
-        error = failure
-    if error is not None and error.errno != 2:
-        logger.warning("forgetting flows of %s: %s", action, error)
+class Flows:
+    """The tracked connections of the namespace in which this is first used. Thread-safe.
+
+    Its socket stays open: after rules were removed, closing one of its kind waits, 10 to 20 ms, until none reads them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._channel: Channel | None = None
+
+    def flush(self, action: FlushConntrack | ForgetUnanswered) -> None:
+        """Drop the flows that `action` names. That there are none is no error; a refusal is logged."""
+        with self._lock:
+            try:
+                self._channel = self._channel or Channel(_NETLINK_NETFILTER)
+                error = self._channel.request([message(action)])[0]
+            except OSError as failure:
+                error = failure
+                self._close()  # whose answer comes next from there is not known
+        if error is not None and error.errno != errno.ENOENT:
+            logger.warning("forgetting flows of %s: %s", action, error)
+
+    def close(self) -> None:
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
 
 
 def message(action: FlushConntrack | ForgetUnanswered) -> Message:

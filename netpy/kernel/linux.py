@@ -18,7 +18,6 @@ from netpy.kernel import (
     Announce,
     FlushConntrack,
     ForgetUnanswered,
-    conntrack,
     devices,
     links,
     netns,
@@ -26,6 +25,7 @@ from netpy.kernel import (
     sysctl,
 )
 from netpy.kernel.announce import Announcer
+from netpy.kernel.conntrack import Flows
 from netpy.kernel.holds import Holds
 from netpy.kernel.netfilter import Backend
 from netpy.kernel.pairs import Pairs
@@ -43,6 +43,7 @@ class LinuxKernel:
         self._instance = instance
         self._pairs = Pairs()
         self._announcer = Announcer()
+        self._flows = Flows()
         self._settings = sysctl.Kept()
         self._doubted, self._patient_until = False, 0.0
         holds = Holds()
@@ -120,7 +121,7 @@ class LinuxKernel:
                 case Announce():
                     self._announcer.announce(action)
                 case FlushConntrack() | ForgetUnanswered():
-                    conntrack.flush(action)
+                    self._flows.flush(action)
 
     def local_port_range(self) -> tuple[int, int]:
         first, last = (sysctl.read("net/ipv4/ip_local_port_range") or "49153 65535").split()
@@ -128,6 +129,7 @@ class LinuxKernel:
 
     def close(self) -> None:
         """Let go of the firewall backend. What is in the kernel stays."""
+        self._flows.close()
         self._backend.close()
 
     def _steps(self, plan: Plan) -> Iterator[list[Change]]:

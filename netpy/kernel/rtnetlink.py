@@ -110,6 +110,9 @@ class Channel:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None):
+        self.close()
+
+    def close(self) -> None:
         self._socket.close()
 
     def request(self, messages: Sequence[Message]) -> list[OSError | None]:

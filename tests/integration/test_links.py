@@ -15,7 +15,8 @@ import pytest
 
 from netpy.diff import Plan, State, diff
 from netpy.errors import ApplyError, Conflict, NotFound
-from netpy.kernel import Announce, FlushConntrack, ForgetUnanswered, announce, conntrack, netns, survey
+from netpy.kernel import Announce, FlushConntrack, ForgetUnanswered, announce, netns, survey
+from netpy.kernel.conntrack import Flows
 from netpy.kernel.holds import Holds
 from netpy.kernel.linux import LinuxKernel
 from netpy.objects import Address, Bridge, KernelObject, Route, Sysctl, Veth
@@ -286,7 +287,7 @@ def test_an_announcement_reaches_the_neighbours(kernel: LinuxKernel, namespace: 
 
 
 def test_flows_are_forgotten_by_the_port_that_clients_spoke_to(namespace: str, sandbox: str) -> None:
-    kernel = LinuxKernel(NoRules(), "netpy-test")
+    kernel, tracked = LinuxKernel(NoRules(), "netpy-test"), Flows()
     inside(namespace, lambda: kernel.apply(diff((), wanted(sandbox))))
     rules = "table ip t { chain c { type nat hook output priority -100; udp dport 5353 dnat to 172.18.0.2:53 ; }; }"
     subprocess.run(["nsenter", f"--net={namespace}", "nft", rules], check=True)
@@ -307,11 +308,12 @@ def test_flows_are_forgotten_by_the_port_that_clients_spoke_to(namespace: str, s
     ):
         inside(namespace, lambda: (talk(5353), talk(7777)))
         assert any("dport=5353" in line for line in flows())
-        inside(namespace, lambda a=action: conntrack.flush(a))
+        inside(namespace, lambda a=action: tracked.flush(a))
         left = flows()
         assert not any("dport=5353" in line for line in left), action
         assert any("dport=7777" in line for line in left), action
     inside(namespace, lambda: (talk(5353), talk(7777)))
-    inside(namespace, lambda: conntrack.flush(ForgetUnanswered()))
+    inside(namespace, lambda: tracked.flush(ForgetUnanswered()))
     assert any("dport=5353" in line for line in flows()), "it was translated"
     assert not any("dport=7777" in line for line in flows()), "it was not, nor answered"
+    tracked.close()
