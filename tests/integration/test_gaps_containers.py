@@ -62,7 +62,7 @@ def said(machine: Machine, identity: str, start: dict[str, Any]) -> str:
 
 STTY = ["busybox", "stty", "size"]
 # crun sets the size of an exec's terminal while the program may be running already, and wakes it with SIGWINCH.
-PATIENT_STTY = ["sh", "-c", "while size=$(busybox stty size 2>/dev/null); [ -z \"$size\" ]; do :; done; echo $size"]
+PATIENT_STTY = ["sh", "-c", 'while size=$(busybox stty size 2>/dev/null); [ -z "$size" ]; do :; done; echo $size']
 
 
 def test_an_exec_knows_the_size_of_its_terminal(machine: Machine) -> None:
