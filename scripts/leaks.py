@@ -8,6 +8,7 @@ new.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -41,6 +42,11 @@ def processes() -> list[str]:
     return found
 
 
+def cgroups(mount: str) -> list[str]:
+    """Ours below a mount. What goes away while it is looked for is none."""
+    return [f"{at}/{name}" for at, names, _ in os.walk(mount) for name in names if name.startswith("netpy-")]
+
+
 def snapshot() -> dict[str, list[str]]:
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     sockets = Path("/proc/net/unix").read_text().splitlines()
@@ -54,9 +60,7 @@ def snapshot() -> dict[str, list[str]]:
         "mounts": [line.split()[4] for line in mounts],
         "processes": [line for line in processes() if "pytest" not in line],
         "sockets": [line.split()[-1] for line in sockets if "netpy" in line],
-        "cgroups": [
-            str(path) for line in mounts if " - cgroup" in line for path in Path(line.split()[4]).rglob("netpy-*")
-        ],
+        "cgroups": [path for line in mounts if " - cgroup" in line for path in cgroups(line.split()[4])],
         "plain directories in /sys/fs/cgroup": output(
             "unshare", "--mount", "--propagation", "private", "sh", "-c", PLAIN
         ),
