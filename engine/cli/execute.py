@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 from engine.cli import direct, environment, streaming, terminal
 from engine.cli.attach import LEFT, keys_of
 from engine.cli.command import Call, CommandError, command
 from engine.cli.flags import flag, many, text
 from engine.cli.outcomes import NOT_EXECUTABLE, NOT_FOUND, start_failure
 from engine.cli.scopes import Scopes
-from engine.client import ApiError
+from engine.client import ApiError, own_variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +60,7 @@ def exec_body(call: Call) -> dict[str, Any]:
     options = call.options
     detach = options.flag("detach")
     try:
-        variables = environment.variables(options.many("env"), options.many("env_file"), os.environ)
+        variables = environment.variables(options.many("env"), options.many("env_file"), own_variables())
     except ValueError as error:
         raise CommandError(str(error)) from error
     body: dict[str, Any] = {

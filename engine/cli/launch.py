@@ -5,7 +5,7 @@ Does I/O: it connects, starts a process, and waits for its socket.
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 import time
 
@@ -25,14 +25,15 @@ def connected(host: str = "") -> Client:
     Raises DaemonUnavailable if a daemon had to be started and did not come up; a foreign host is not tried here.
     """
     client = Client(host)
-    if client.host == DEFAULT_HOST and os.geteuid() == 0 and not client.reachable():
+    if client.host == DEFAULT_HOST and posix.geteuid() == 0 and not client.reachable():
         start()
     return client
 
 
 def start(arguments: tuple[str, ...] = (), *, host: str = DEFAULT_HOST, log: str | Path = LOG) -> None:
     """Start a daemon of its own session and wait until it answers. Its words go to `log`."""
-    import subprocess  # 20 ms, with pathlib, that every other command is spared
+    import os  # 20 ms, with these two, that every other command is spared
+    import subprocess
     from pathlib import Path
 
     log = Path(log)
@@ -64,6 +65,7 @@ def start(arguments: tuple[str, ...] = (), *, host: str = DEFAULT_HOST, log: str
 
 def _search_path() -> str:
     """Where our packages are, for a daemon whose working directory is the root."""
+    import os
     from pathlib import Path
 
     here = str(Path(__file__).parents[2])

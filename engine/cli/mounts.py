@@ -5,8 +5,6 @@ Pure, but for making a relative source absolute, which takes the working directo
 
 from __future__ import annotations
 
-from posixpath import join, normpath
-
 from engine.cli.flags import BadValue
 from engine.cli.units import parse_bytes
 
@@ -42,6 +40,8 @@ def volumes(specs: Sequence[str], directory: str) -> tuple[list[str], dict[str, 
         if not colon:
             anonymous[spec] = {}
         elif source.startswith("."):
+            from posixpath import join, normpath  # a millisecond, with os
+
             binds.append(f"{normpath(join(directory, source))}:{rest}")
         else:
             binds.append(spec)

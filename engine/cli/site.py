@@ -7,7 +7,7 @@ for all that `site` sets up.
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 
@@ -18,4 +18,4 @@ def require() -> None:
     """
     if sys.flags.no_site:
         sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, *sys.argv])
+        posix.execv(sys.executable, [sys.executable, *sys.argv])

@@ -7,7 +7,7 @@ so that output can go on. Does I/O on sockets. Its imports are few, as every att
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 from _socket import SHUT_RDWR, SHUT_WR
 
@@ -87,7 +87,7 @@ class _Input:
 
     def pump(self) -> None:
         try:
-            while data := os.read(self._source, _PIECE):
+            while data := posix.read(self._source, _PIECE):
                 found = False
                 if self._keys is not None:
                     data, found = self._keys.feed(data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 from engine.cli.command import Call, CommandError, command
@@ -21,10 +21,17 @@ _FORMAT = 'Print with a Go template, or "json"'
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
+def _names(directory: str) -> list[str]:
+    try:
+        return posix.listdir(directory)
+    except OSError:
+        return []
+
+
 def own_version() -> str:
     """The installed version, by the name of its `netpy-VERSION.dist-info`: importlib.metadata takes 30 ms for it."""
-    for directory in filter(os.path.isdir, sys.path):
-        for name in [entry.name for entry in os.scandir(directory)]:
+    for directory in sys.path:
+        for name in _names(directory):
             if name.startswith("netpy-") and name.endswith(".dist-info"):
                 return name[len("netpy-") : -len(".dist-info")]
     return "0.1.0+source"  # run from a checkout that is not installed
@@ -35,7 +42,7 @@ def version_line() -> str:
 
 
 def _client_facts() -> dict[str, str]:
-    machine = os.uname().machine
+    machine = posix.uname().machine
     return {
         "Version": own_version(),
         "ApiVersion": API_VERSION,

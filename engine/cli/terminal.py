@@ -5,7 +5,7 @@ Does I/O on file descriptors; the key filter is pure.
 
 from __future__ import annotations
 
-import os
+import posix
 
 from engine.cli.scopes import scoped
 
@@ -20,7 +20,7 @@ _OTHERS = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}
 
 def is_terminal(descriptor: int) -> bool:
     try:
-        return os.isatty(descriptor)
+        return posix.isatty(descriptor)
     except OSError:
         return False
 
@@ -28,7 +28,7 @@ def is_terminal(descriptor: int) -> bool:
 def size(descriptor: int) -> tuple[int, int]:
     """(rows, columns); (0, 0) if it is no terminal."""
     try:
-        found = os.get_terminal_size(descriptor)
+        found = posix.get_terminal_size(descriptor)
     except OSError:
         return 0, 0
     return found.lines, found.columns

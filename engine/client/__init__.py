@@ -52,7 +52,7 @@ class Client:
     """
 
     def __init__(self, host: str = "", *, timeout: float = 10.0) -> None:
-        self.host = host or variable("NETPY_HOST") or DEFAULT_HOST
+        self.host = host or own_variables().get("NETPY_HOST") or DEFAULT_HOST
         self._address = _address(self.host)
         self._name = "netpy" if isinstance(self._address, str) else self._address[0]
         self._timeout = timeout
@@ -245,14 +245,15 @@ class Response:
         self._sock = None
 
 
-def variable(name: str) -> str:
-    """A variable of the environment; empty where there is none.
-
-    As os.environ has it, which may have been changed, if somebody has that: importing it takes a millisecond.
-    """
+def own_variables() -> Mapping[str, str]:
+    """As os.environ has it, which may have been changed, if somebody has that: importing it takes a millisecond."""
     if os := sys.modules.get("os"):
-        return str(os.environ.get(name, ""))
-    return posix.environ.get(name.encode(), b"").decode(errors="surrogateescape")
+        return os.environ
+    return {_text(name): _text(value) for name, value in posix.environ.items()}
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="surrogateescape")
 
 
 def target(path: str, query: Mapping[str, object] | None) -> str:

@@ -41,6 +41,7 @@ HEAVY = [
     "inspect",
     "ipaddress",
     "json",
+    "os",
     "pathlib",
     "re",
     "signal",

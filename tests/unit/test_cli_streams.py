@@ -277,9 +277,9 @@ def test_only_the_default_daemon_is_started(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delenv("NETPY_HOST", raising=False)
     monkeypatch.setattr(launch, "DEFAULT_HOST", f"unix://{tmp_path}/none")
     monkeypatch.setattr("engine.client.DEFAULT_HOST", f"unix://{tmp_path}/none")
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("posix.geteuid", lambda: 1000)
     launch.connected()
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr("posix.geteuid", lambda: 0)
     launch.connected(f"unix://{tmp_path}/other")
     assert started == []
     launch.connected()
