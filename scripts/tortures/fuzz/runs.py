@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.tortures.fuzz.targets import BY_NAME, CORPORA, Target
@@ -16,15 +20,31 @@ SLOWEST = 5  # seconds for one input; more is an endless loop, or as bad as one
 _RUNS = re.compile(rb"^(?:stat::number_of_executed_units:\s*|Done )(\d+)", re.MULTILINE)
 
 
-def fuzz_all(tally: Tally, *, seconds: int, seed: int) -> None:
-    """Every target for so long. An input that breaks one is kept, and is a finding."""
-    for target in BY_NAME.values():
-        with tempfile.TemporaryDirectory(prefix="netpy-fuzz-", dir="/dev/shm") as place:
-            _fuzz(target, tally, Path(place), (seconds, seed))
-        tally.count("readers fuzzed")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Of one target's run."""
+
+    seconds: int
+    seed: int
 
 
-def _fuzz(target: Target, tally: Tally, place: Path, limits: tuple[int, int]) -> None:
+def fuzz_all(tally: Tally, names: Sequence[str], limits: Limits) -> None:
+    """Each of these targets, one on each processor. An input that breaks one is kept, and is a finding."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as workers:
+        for tried, complaints in workers.map(lambda name: _fuzzed(BY_NAME[name], limits), names):
+            tally.count("readers fuzzed")
+            tally.count("inputs tried", tried)
+            for line in complaints:
+                tally.blame(line)
+
+
+def _fuzzed(target: Target, limits: Limits) -> tuple[int, list[str]]:
+    """How many inputs were tried, and what there is to complain of."""
+    with tempfile.TemporaryDirectory(prefix="netpy-fuzz-", dir="/dev/shm") as place:
+        return _fuzz(target, Path(place), limits)
+
+
+def _fuzz(target: Target, place: Path, limits: Limits) -> tuple[int, list[str]]:
     grown, broken = place / "grown", place / "broken"
     grown.mkdir()
     broken.mkdir()
@@ -33,7 +53,7 @@ def _fuzz(target: Target, tally: Tally, place: Path, limits: tuple[int, int]) ->
     run = subprocess.run(
         [
             sys.executable, "-m", "scripts.tortures.fuzz", target.name,
-            f"-max_total_time={limits[0]}", f"-seed={limits[1]}", f"-timeout={SLOWEST}", "-rss_limit_mb=2000",
+            f"-max_total_time={limits.seconds}", f"-seed={limits.seed}", f"-timeout={SLOWEST}", "-rss_limit_mb=2000",
             "-max_len=8192", "-print_final_stats=1", f"-artifact_prefix={broken}/",
             *([f"-dict={words}"] if target.words else []),
             str(grown), str(CORPORA / target.name),
@@ -41,16 +61,16 @@ def _fuzz(target: Target, tally: Tally, place: Path, limits: tuple[int, int]) ->
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=CORPORA.parents[1], check=False,
     )  # fmt: skip
     tried = _RUNS.findall(run.stdout)
-    tally.count("inputs tried", int(tried[-1]) if tried else 0)
+    complaints: list[str] = []
     for found in sorted(broken.iterdir()):
         data = found.read_bytes()
         kept = CORPORA / target.name / f"found-{hashlib.sha256(data).hexdigest()[:8]}"
         kept.write_bytes(data)
-        tally.blame(f"{target.name}: {kept.name}: {_reason(run.stdout)}")
-    if run.returncode and not any(broken.iterdir()):
-        tally.blame(
-            f"{target.name}: the fuzzer ended with {run.returncode}: {run.stdout[-400:].decode(errors='replace')}"
-        )
+        complaints.append(f"{target.name}: {kept.name}: {_reason(run.stdout)}")
+    if run.returncode and not complaints:
+        said = run.stdout[-400:].decode(errors="replace")
+        complaints.append(f"{target.name}: the fuzzer ended with {run.returncode}: {said}")
+    return int(tried[-1]) if tried else 0, complaints
 
 
 def _escaped(word: bytes) -> str:
