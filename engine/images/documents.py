@@ -97,7 +97,7 @@ def instant(text: str) -> float:
 
 def _comment(config: Json) -> str:
     steps: list[Json] = config.get("history") or []
-    return config.get("comment") or (steps[-1].get("comment", "") if steps else "")
+    return config.get("comment") or (steps[-1].get("comment") if steps else "") or ""
 
 
 def _graph(trees: Sequence[str]) -> Json | None:
@@ -110,10 +110,11 @@ def _graph(trees: Sequence[str]) -> Json | None:
 
 
 def _step(entry: Json, size: int) -> Json:
+    """A row of the history; null in a document means what a missing field does."""
     return {
-        "Comment": entry.get("comment", ""),
-        "Created": unix_time(entry.get("created", "")),
-        "CreatedBy": entry.get("created_by", ""),
+        "Comment": entry.get("comment") or "",
+        "Created": unix_time(entry.get("created") or ""),
+        "CreatedBy": entry.get("created_by") or "",
         "Id": "<missing>",
         "Size": size,
         "Tags": None,
