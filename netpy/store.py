@@ -112,8 +112,9 @@ class Store:
                     self._connection.execute(commit)
                     point("after a commit")
                 except BaseException:
-                    for statement in rollback.split("; "):
-                        self._connection.execute(statement)
+                    if self._connection.in_transaction:  # a full disk has ended it already
+                        for statement in rollback.split("; "):
+                            self._connection.execute(statement)
                     raise
             except sqlite3.Error as error:
                 raise self._translated_error("writing", error) from error

@@ -46,7 +46,7 @@ class Networks:
             with context.locks.one_of_many(), context.records.lock:
                 network = replace(self._draft(spec, host), phase="pending")
                 context.records.save_network(network)
-            undo.callback(self._forget, network)
+            undo.callback(self._abandon, network)
             network = self._acquired(network, undo)
             with context.locks.one_of_many():
                 made = self._realise(network)
@@ -133,6 +133,11 @@ class Networks:
             self._context.records.drop_network(network)
         self._context.wiring.forget(network)
 
+    def _abandon(self, network: Network) -> None:
+        with self._context.records.lock:
+            self._context.records.abandon_network(network)
+        self._context.wiring.forget(network)
+
     def ensure_predefined(self) -> None:
         """The networks bridge, host and none exist, and `bridge` is as the settings say.
 
@@ -161,7 +166,7 @@ class Networks:
             try:
                 self._realise(network)
             except BaseException:
-                self._forget(network)
+                self._abandon(network)
                 raise
 
     def _replace_predefined(self, existing: Network, spec: NetworkSpec) -> None:

@@ -7,6 +7,7 @@ written to the store first, in one transaction, and to memory when that succeede
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +15,13 @@ from functools import partial
 from typing import Any
 
 from netpy.controller.leases import Leases
-from netpy.errors import InvalidArgument, NotFound
+from netpy.errors import InvalidArgument, NetpyError, NotFound
 from netpy.firewall.ports import Ports
 from netpy.model import Endpoint, Network
 from netpy.prefixes import Prefixes
 from netpy.store import Json, Store, Transaction, decode, encode
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,7 @@ class Records:
         self._reservations: dict[str, Reservation] = {}
         self._dns_ports: dict[str, int] = {}
         self._owed: set[str] = set()  # endpoints whose records could not be dropped
+        self._owed_networks: set[str] = set()
         self._sequence = 0
         self._load()
 
@@ -128,7 +132,11 @@ class Records:
 
     def save_network(self, network: Network) -> None:
         """Add or replace a network; its addresses begin to be given out when its subnets are new."""
-        self._store.put("network", network.id, encode(network))
+        with self._store.transaction() as transaction:
+            for id in self._owed_networks:
+                transaction.delete("network", id)
+            transaction.put("network", network.id, encode(network))
+        self._owed_networks.clear()
         self._remember_network(network)
 
     def keep_network(self, network: Network) -> None:
@@ -144,6 +152,18 @@ class Records:
                 transaction.delete("reservation", reservation.id)
         for reservation in gone:
             del self._reservations[reservation.id]
+        self._forget_network(network)
+
+    def abandon_network(self, network: Network) -> None:
+        """Forget a network that never came to be. Where the disk is full its record goes with the next change."""
+        try:
+            self.drop_network(network)
+        except NetpyError as error:
+            logger.warning("network %s: %s", network.name, error)
+            self._owed_networks.add(network.id)
+            self._forget_network(network)
+
+    def _forget_network(self, network: Network) -> None:
         known = self._networks.pop(network.id, None)
         if self._by_name.get(network.name) == network.id:
             del self._by_name[network.name]

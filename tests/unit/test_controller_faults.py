@@ -130,6 +130,30 @@ def test_what_a_full_disk_would_not_let_go_goes_with_the_next_change():
     assert m.controller.check() == []
 
 
+def test_a_network_that_neither_came_to_be_nor_could_be_dropped_is_in_nobodys_way():
+    class Full(Store):
+        room = 1 << 20
+
+        @contextmanager
+        def transaction(self) -> Generator[Transaction]:
+            self.room -= 1
+            if self.room <= 0:
+                raise KernelError("writing the store: database or disk is full")
+            with super().transaction() as inside:
+                yield inside
+
+    store = Full(":memory:")
+    m = Machine(store=store)
+    store.room = 2  # that it is pending is written, and nothing after that
+    with pytest.raises(KernelError, match="full"):
+        m.controller.create_network(NetworkSpec(name="front"))
+    assert m.controller.networks() == []
+    store.room = 1 << 20
+    made = m.controller.create_network(NetworkSpec(name="front"))
+    assert [id for id, _ in store.all("network")] == [made.id]
+    assert m.controller.check() == []
+
+
 def test_a_removal_that_met_a_full_disk_can_be_asked_for_again():
     store = FailingStore(":memory:")
     m = Machine(store=store)

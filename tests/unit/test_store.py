@@ -248,3 +248,15 @@ def test_some_fields_are_changed_and_the_others_stay_as_they_were():
     assert store.get("thing", "1") == expected
     assert not store.set("thing", "2", {"phase": "active"})
     assert store.get("thing", "2") is None
+
+
+def test_a_transaction_that_sqlite_has_ended_says_why(store: Store) -> None:
+    with pytest.raises(KernelError, match="disk is full"), store.transaction() as inside:
+        inside.put("network", "a", {})
+        inside._connection.execute("ROLLBACK")  # as it does of its own accord when there is no more room
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+    assert store.all("network") == []
+    store.put("network", "b", {})
+    assert len(store.all("network")) == 1
