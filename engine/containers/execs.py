@@ -21,7 +21,8 @@ from engine.model import Json
 from engine.oci.spec import ExecRequest, exec_process
 from engine.runtime import accounts
 from engine.streams import Session
-from netpy.errors import Conflict, InvalidArgument, NetpyError, NotFound
+from netpy import threads
+from netpy.errors import Conflict, InvalidArgument, KernelError, NetpyError, NotFound
 
 KEPT = 300.0
 
@@ -95,7 +96,12 @@ class Execs:
             self._catch_up(wanted, wanted.process, options)
             command = _spoken(wanted.options["Cmd"])
             announce(self._parts, wanted.entry.container, f"exec_start: {command}", execID=identity)
-        threading.Thread(target=self._await, args=(wanted,), name="exec", daemon=True).start()
+        try:
+            threads.started(lambda: self._await(wanted), "exec")
+        except KernelError:  # nobody would notice its end
+            self._kill(wanted, wanted.process)
+            self._await(wanted)
+            raise
         if wanted.killed:  # while it was being started
             self._kill(wanted, wanted.process)
         live = wanted.process.session

@@ -10,7 +10,6 @@ that no container has is taken away; a control group whose name is not known her
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import dataclass, replace
 
 from engine import lifecycle
@@ -36,6 +35,7 @@ from engine.containers.release import (
 from engine.runtime import cgroups
 from netpy.errors import NetpyError
 from netpy.model import Sandbox
+from netpy.threads import aside
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Recovery:
             except NetpyError as error:
                 logger.warning("container %s: %s was begun and cannot be finished: %s", entry.id[:12], phase, error)
 
-        threading.Thread(target=finish, name="resume", daemon=True).start()
+        aside(finish, "resume")
 
     def _settle_dead(self, entry: Entry, *, cut_off: bool) -> list[Entry]:
         container = entry.container

@@ -10,7 +10,6 @@ A record of what is begun is written before anything is done, so that a daemon w
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from engine.model import Container
 from engine.oci.spec import SpecRequest, oci_spec
 from engine.runtime import accounts, host
 from engine.runtime.cgroups import container_path
+from netpy import threads
 from netpy.errors import KernelError, NetpyError
 from netpy.faults import point
 from netpy.model import Endpoint
@@ -220,5 +220,5 @@ def aside(work: Callable[[], T]) -> Future[T]:
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=run, name="aside", daemon=True).start()
+    threads.aside(run, "aside")
     return future

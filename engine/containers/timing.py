@@ -12,8 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from engine.model import NEVER
+from netpy.threads import aside, started
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +41,7 @@ class Scheduler:
             self._work[key] = (number, work)
             heapq.heappush(self._heap, (self._clock() + delay, number, key))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
-                self._thread.start()
+                self._thread = started(self._run, "scheduler")
             self._changed.notify()
 
     def cancel(self, key: str) -> bool:
@@ -64,7 +65,7 @@ class Scheduler:
                     return
                 work = self._next()
             if work is not None:
-                threading.Thread(target=_guarded, args=(work,), name="scheduled", daemon=True).start()
+                aside(partial(_guarded, work), "scheduled")
 
     def _next(self) -> Callable[[], None] | None:
         """What is due now; sleeps when nothing is, and may return without anything."""

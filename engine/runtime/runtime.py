@@ -25,7 +25,6 @@ import secrets
 import shutil
 import signal as signals
 import subprocess
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,6 +46,7 @@ from engine.runtime.watcher import Watcher, open_pidfd
 from engine.streams import Session
 from netpy.errors import Conflict, KernelError, NotFound
 from netpy.faults import point
+from netpy.threads import aside
 
 _COMMAND_TIMEOUT = 120.0
 _ID_LENGTH = 64
@@ -275,7 +275,7 @@ class Runtime:
 
         pidfd = open_pidfd(monitor_pid, lambda: is_monitor(monitor_pid, id)) if monitor_pid > 0 else None
         if pidfd is None:
-            threading.Thread(target=ended, name="exit", daemon=True).start()
+            aside(ended, "exit")
         else:
             self._watcher.add(pidfd, ended)
 

@@ -2,7 +2,7 @@
 
 It waits with poll(2) on a pidfd per process. A pidfd is also the answer to a reused process id: `open_pidfd` makes the
 caller prove, after opening, that the process is still the one meant. Each ending is told in a thread of its own, so
-that a slow listener does not hold up the others.
+that a slow listener does not hold up the others, unless there is no room for a thread: none must go untold.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import select
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+
+from netpy.errors import KernelError
+from netpy.threads import aside, started
 
 
 class Watcher:
@@ -32,11 +35,14 @@ class Watcher:
             if self._closed:
                 os.close(pidfd)
                 return
+            if self._thread is None:
+                try:
+                    self._thread = started(self._run, "watcher")
+                except KernelError:
+                    os.close(pidfd)
+                    raise
             self._listeners[pidfd] = ended
             self._poll.register(pidfd, select.POLLIN)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
-                self._thread.start()
         # A poll under way does not see a new descriptor.
         os.eventfd_write(self._wake, 1)
 
@@ -68,7 +74,7 @@ class Watcher:
             self._poll.unregister(fd)
             listener = self._listeners.pop(fd)
         os.close(fd)
-        threading.Thread(target=listener, name="exit", daemon=True).start()
+        aside(listener, "exit")
 
 
 def open_pidfd(pid: int, is_it: Callable[[], bool]) -> int | None:

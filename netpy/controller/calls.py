@@ -26,6 +26,7 @@ from netpy.errors import (
     NotFound,
     Unsupported,
 )
+from netpy.threads import started
 
 T = TypeVar("T")
 UNANSWERED = 8
@@ -81,10 +82,9 @@ class Calls:
             if self._unanswered[who] >= UNANSWERED:
                 raise DriverError(f"{who}: {what} is not tried: {UNANSWERED} earlier calls have not been answered yet")
         call = _Call(work, late)
-        thread = threading.Thread(target=self._run, args=(who, call), name=f"{who}: {what}", daemon=True)
         with self._lock:
+            started(lambda: self._run(who, call), f"{who}: {what}")
             self._unanswered[who] += 1
-        thread.start()
         if not call.done.wait(timeout) and call.give_up():
             logger.warning("%s: %s has not answered within %g s", who, what, timeout)
             raise DriverError(f"{who}: {what} did not answer within {timeout:g} s")

@@ -8,6 +8,7 @@ Equivalent: `arping -U`, `ndsend`.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
@@ -17,8 +18,9 @@ import threading
 import time
 from ipaddress import ip_address
 
-from netpy.errors import NetpyError
+from netpy.errors import KernelError, NetpyError
 from netpy.kernel import Announce, netns
+from netpy.threads import started
 
 logger = logging.getLogger(__name__)
 AFTER = (0.0, 1.0, 2.0)  # seconds
@@ -42,8 +44,9 @@ class Announcer:
             for delay in AFTER:
                 heapq.heappush(self._due, (now + delay, next(self._count), action))
             if not self._working:
-                self._working = True
-                threading.Thread(target=self._work, name="announcer", daemon=True).start()
+                with contextlib.suppress(KernelError):  # no room for a thread: the next one sends these as well
+                    started(self._work, "announcer")
+                    self._working = True
             self._changed.notify()
 
     def _work(self) -> None:

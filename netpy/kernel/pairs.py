@@ -13,10 +13,11 @@ import threading
 from dataclasses import replace
 
 from netpy.diff import Change, Create, Delete, Update
-from netpy.errors import NotFound
+from netpy.errors import KernelError, NotFound
 from netpy.kernel import departures, links, netns
 from netpy.kernel.rtnetlink import Channel, Message
 from netpy.objects import Veth
+from netpy.threads import started
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +82,10 @@ class Pairs:
         _send(links.doom(veth.name), tolerant=True)
         with self._lock:
             if self._reaper is None:
-                self._reaper = threading.Thread(target=self._reap, name="link-reaper", daemon=True)
-                self._reaper.start()
+                try:
+                    self._reaper = started(self._reap, "link-reaper")
+                except KernelError:
+                    _send(links.delete_doomed(), tolerant=True)
         self._doomed.set()
 
     def _reap(self) -> None:

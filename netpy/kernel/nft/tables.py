@@ -32,6 +32,7 @@ from netpy.kernel.nft import batch, script, shape
 from netpy.kernel.nft.library import Context, Refused, has_bridges
 from netpy.kernel.nft.lookup import Reader
 from netpy.objects import KernelObject
+from netpy.threads import aside
 
 T = TypeVar("T")
 _OPENINGS = ("allow", "bind", "port")
@@ -62,7 +63,7 @@ class Session:
 
     def leave(self) -> None:
         """Close without waiting: after a deletion that takes the kernel 5 to 15 ms, until nobody reads what is gone."""
-        threading.Thread(target=self.close, name="nft-session", daemon=True).start()
+        aside(self.close, "nft-session")
 
     def close(self) -> None:
         self.reader.close()
