@@ -19,6 +19,7 @@ import logging
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +31,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 _CLONE_NEWNET = 0x40000000
 _MS_BIND, _MNT_DETACH = 4096, 2
+_TRIES, _BREATH = 50, 0.02  # seconds, to come back when memory is short
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -106,10 +108,21 @@ def _return_ticket() -> Generator[None, None, None]:
     try:
         yield
     finally:
-        if _libc.setns(here, _CLONE_NEWNET) != 0:
+        if not _entered(here):
             logger.critical("a thread cannot leave a foreign network namespace: %s", _error("setns"))
             os.abort()
         os.close(here)
+
+
+def _entered(there: int) -> bool:
+    """Whether the calling thread is in that namespace now. Memory may be short for a moment."""
+    for _ in range(_TRIES):
+        if _libc.setns(there, _CLONE_NEWNET) == 0:
+            return True
+        if ctypes.get_errno() != errno.ENOMEM:
+            return False
+        time.sleep(_BREATH)
+    return False
 
 
 def _unshare_and_hold(path: str) -> None:
