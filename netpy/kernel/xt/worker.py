@@ -75,6 +75,7 @@ class Tables:
     def __init__(self, iptc: Any) -> None:
         self._iptc = iptc
         self._fresh: dict[tuple[int, str], Any] = {}
+        self._seen: dict[tuple[Any, str], list[str]] = {}  # what `_comments` has read, and edits have made of it
 
     def open(self, family: int, name: str) -> Any:
         """The table, read from the kernel at its first use; the library would keep the handle of the last request."""
@@ -103,6 +104,7 @@ class Tables:
                     if table.is_chain(chain):
                         table.flush_entries(chain)
                         table.delete_chain(chain)
+                        self._seen.pop((table, chain), None)
                 case "hook":
                     self._hook(family, table, chain, rest)
                 case "unhook":
@@ -115,12 +117,15 @@ class Tables:
         table.flush_entries(chain)
         for rule, comment in rules:
             self._iptc.Chain(table, chain).append_rule(self._rule(family, rule, comment))
+        self._seen[table, chain] = [comment for _, comment in rules]
 
     def _hook(self, family: int, table: Any, chain: str, details: list[Any]) -> None:
         rule, comment, first = details
         self._unhook(table, chain, comment)
         place = self._iptc.Chain(table, chain)
         (place.insert_rule if first else place.append_rule)(self._rule(family, rule, comment))
+        comments = self._comments(table, chain)
+        comments.insert(0 if first else len(comments), comment)
 
     def _make(self, table: Any, chain: str) -> None:
         if not table.is_chain(chain):
@@ -129,11 +134,18 @@ class Tables:
     def _unhook(self, table: Any, chain: str, comment: str) -> None:
         if not table.is_chain(chain):
             return
-        found = [number for number, (each, _) in enumerate(self._rules(table, chain)) if each.endswith(comment)]
-        for number in reversed(found):
+        comments = self._comments(table, chain)
+        for number in reversed([number for number, each in enumerate(comments) if each.endswith(comment)]):
             # The library's own delete_rule compares texts; libiptc can delete by number, from 0.
             if not table._iptc.iptc_delete_num_entry(chain.encode(), number, table._handle):
                 raise self._iptc.IPTCError(f"can't delete rule {number} of chain {chain}: {table.strerror()}")
+            del comments[number]
+
+    def _comments(self, table: Any, chain: str) -> list[str]:
+        """Those of a chain's rules, read once: a chain that networks share holds rules of each of them."""
+        if (table, chain) not in self._seen:
+            self._seen[table, chain] = [comment for comment, _ in self._rules(table, chain)]
+        return self._seen[table, chain]
 
     def _rules(self, table: Any, chain: str) -> Iterator[tuple[str, str]]:
         """Comment and target of each rule, read from the raw entry: the library's own decoding costs 80 µs a rule."""
