@@ -171,7 +171,7 @@ def test_a_call_that_takes_too_long_is_given_up_and_undone_when_it_ends() -> Non
 
 
 def test_a_driver_that_never_answers_is_not_asked_for_ever() -> None:
-    m, driver = with_pair(PairDriver(timeout=0.01))
+    m, driver = with_pair(PairDriver(timeout=0.1))
     driver.hang["acquire"] = threading.Event()
     for _ in range(8):
         with pytest.raises(DriverError, match="did not answer"):
