@@ -263,15 +263,20 @@ class Opening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """Two rules that accept what enters or leaves `bridge`, at the end of the FORWARD chain of somebody else.
+    """Rules that accept what enters or leaves `bridge`, at the end of the FORWARD chain of somebody else.
 
     An accept of ours is not the last word: each table has its own, and a policy DROP in `ip filter` (Docker sets it, by
     way of iptables-nft or in the legacy tables) drops what ours let through. So there, and only where that chain
     exists, our bridges are let through; our own table still decides. Where there is no such chain the passage counts
     as present. `iptables -A FORWARD -i BRIDGE -j ACCEPT; iptables -A FORWARD -o BRIDGE -j ACCEPT`.
+
+    Docker up to 27 relies on that policy to keep strangers from its containers' ports that are not published. So where
+    its chain is that drops what leaves by a bridge of its, whatever the bridge is called, what comes from ours goes
+    through it first: published ports and answers were accepted by Docker's own rules before.
     """
 
     RANK: ClassVar[int] = 11
+    ISOLATION: ClassVar[str] = "DOCKER-ISOLATION-STAGE-2"
     MUTABLE: ClassVar[frozenset[str]] = frozenset()
 
     where: Literal["nft", "legacy"]
@@ -285,10 +290,14 @@ class Passage:
         return Key("passage", self.netns, f"{self.where} {program(self.family)} {self.instance} {self.bridge}")
 
     @property
-    def comments(self) -> tuple[str, str]:
-        """Of the rule for what enters by the bridge, and of that for what leaves by it."""
+    def comments(self) -> tuple[str, str, str]:
+        """In the rules' order: the one that has Docker judge, those for what enters by the bridge and what leaves."""
         stem = f"{MARK}:{self.instance}:{self.bridge}"
-        return f"{stem}:in", f"{stem}:out"
+        return f"{stem}:judged", f"{stem}:in", f"{stem}:out"
+
+    def needed(self, *, judged: bool) -> tuple[str, ...]:
+        """The comments of the rules that belong there; `judged` is whether Docker's chain is there."""
+        return self.comments if judged else self.comments[1:]
 
     def describe(self) -> str:
         kind = "iptables-nft" if self.where == "nft" else "iptables-legacy"

@@ -9,18 +9,18 @@ legacy tables that is empty and accepts neither.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from netpy.diff import Change, Delete
 from netpy.errors import NetpyError
 from netpy.firewall.rules import MARK, Passage
 from netpy.kernel.nft.lookup import Reader
-from netpy.kernel.xt.client import TableEdits, Worker
+from netpy.kernel.xt.client import ChainRules, TableEdits, Worker
 from netpy.model import Family
 
 _TABLE: dict[Family, str] = {4: "ip", 6: "ip6"}
 _FAMILIES: tuple[Family, Family] = (4, 6)
-_CHAIN = "FORWARD"
+_CHAIN, _ISOLATION = "FORWARD", Passage.ISOLATION
 logger = logging.getLogger(__name__)
 
 
@@ -31,26 +31,33 @@ class Native:
         self._reader = reader
 
     def has(self, passage: Passage) -> bool:
-        """Whether both rules are there, or none is needed."""
-        if not self._chain_exists(passage.family):
+        """Whether all of its rules are there, or none is needed."""
+        chains = self._chains(passage.family)
+        if _CHAIN not in chains:
             return True
         comments = {rule.comment for rule in self._reader.rules(_TABLE[passage.family], "filter", _CHAIN)}
-        return comments.issuperset(passage.comments)
+        return comments.issuperset(passage.needed(judged=_ISOLATION in chains))
 
     def commands(self, passage: Passage, *, wanted: bool) -> list[str]:
         """nft commands that remove the passage's rules and, if it is wanted, append them anew."""
-        if not self._chain_exists(passage.family):
+        chains = self._chains(passage.family)
+        if _CHAIN not in chains:
             return []
         where = f"{_TABLE[passage.family]} filter {_CHAIN}"
         rules = self._reader.rules(_TABLE[passage.family], "filter", _CHAIN)
         lines = [f"delete rule {where} handle {rule.handle}" for rule in rules if rule.comment in passage.comments]
         if wanted:
-            for selector, comment in zip(("iifname", "oifname"), passage.comments, strict=True):
-                lines.append(f'add rule {where} {selector} "{passage.bridge}" counter accept comment "{comment}"')
+            needed = passage.needed(judged=_ISOLATION in chains)
+            ways = (("iifname", f"jump {_ISOLATION}"), ("iifname", "accept"), ("oifname", "accept"))
+            for (selector, verdict), comment in zip(ways, passage.comments, strict=True):
+                if comment in needed:
+                    lines.append(
+                        f'add rule {where} {selector} "{passage.bridge}" counter {verdict} comment "{comment}"'
+                    )
         return lines
 
-    def _chain_exists(self, family: Family) -> bool:
-        return bool(self._reader.chains(_TABLE[family], "filter", [_CHAIN]))
+    def _chains(self, family: Family) -> Container[str]:
+        return self._reader.chains(_TABLE[family], "filter", [_CHAIN, _ISOLATION])
 
 
 def owned(reader: Reader, instance: str) -> set[Passage]:
@@ -80,9 +87,11 @@ class Legacy:
         self.disturbed = self._worker.disturbed
 
     def has(self, passage: Passage) -> bool:
-        """Whether both rules are there, or none is needed; also where the legacy tables cannot be read at all."""
-        comments = self._comments(passage.family)
-        return comments is None or comments.issuperset(passage.comments)
+        """Whether all of its rules are there, or none is needed; also where the legacy tables cannot be read at all."""
+        chains = self._chains(passage.family)
+        if chains is None:
+            return True
+        return _comments(chains).issuperset(passage.needed(judged=_ISOLATION in chains))
 
     def apply(self, changes: Sequence[Change]) -> None:
         edits: dict[Family, TableEdits] = {}
@@ -92,8 +101,9 @@ class Legacy:
             if not isinstance(passage, Passage) or "filter" not in self._worker.tables(passage.family):
                 continue
             into = edits.setdefault(passage.family, TableEdits(passage.family, "filter", [], []))
-            into.edits.extend(_edits(passage, wanted=wanted))
-            into.undo.extend(_edits(passage, wanted=not wanted))
+            judged = _ISOLATION in (self._chains(passage.family) or ())
+            into.edits.extend(_edits(passage, wanted=wanted, judged=judged))
+            into.undo.extend(_edits(passage, wanted=not wanted, judged=judged))
         if edits:
             self._worker.write("", list(edits.values()))
 
@@ -101,7 +111,7 @@ class Legacy:
         return {
             Passage(where="legacy", family=family, instance=self._instance, bridge=bridge)
             for family in _FAMILIES
-            for comment in self._comments(family) or ()
+            for comment in _comments(self._chains(family))
             if (bridge := _bridge(comment, self._instance))
         }
 
@@ -111,32 +121,39 @@ class Legacy:
     def close(self) -> None:
         self._worker.close()
 
-    def _comments(self, family: Family) -> set[str] | None:
-        """The comments in FORWARD, or None where nothing there could be in the way."""
+    def _chains(self, family: Family) -> dict[str, ChainRules] | None:
+        """FORWARD, and the chain that isolates Docker's networks; None where nothing there could be in the way."""
         if "filter" not in self._worker.tables(family):
             return None
         try:
-            chain = self._worker.read("", [(family, "filter", [_CHAIN])])[0][_CHAIN]
+            chains = self._worker.read("", [(family, "filter", [_CHAIN, _ISOLATION])])[0]
         except NetpyError as error:
             logger.warning("cannot tell whether legacy iptables lets bridges through: %s", error)
             return None
-        return set(chain.comments) if chain.rules or chain.policy != "ACCEPT" else None
+        return chains if chains[_CHAIN].rules or chains[_CHAIN].policy != "ACCEPT" else None
 
 
-def _edits(passage: Passage, *, wanted: bool) -> list[list[object]]:
-    inward, outward = passage.comments
+def _comments(chains: dict[str, ChainRules] | None) -> set[str]:
+    return set(chains[_CHAIN].comments) if chains else set()
+
+
+def _edits(passage: Passage, *, wanted: bool, judged: bool) -> list[list[object]]:
+    removed: list[list[object]] = [["unhook", _CHAIN, comment] for comment in passage.comments]
     if not wanted:
-        return [["unhook", _CHAIN, inward], ["unhook", _CHAIN, outward]]
-    return [
-        ["hook", _CHAIN, f"-i {passage.bridge} -j ACCEPT", inward, False],
-        ["hook", _CHAIN, f"-o {passage.bridge} -j ACCEPT", outward, False],
+        return removed
+    ways = (f"-i {passage.bridge} -j {_ISOLATION}", f"-i {passage.bridge} -j ACCEPT", f"-o {passage.bridge} -j ACCEPT")
+    needed = passage.needed(judged=judged)
+    return removed + [
+        ["hook", _CHAIN, rule, comment, False]
+        for rule, comment in zip(ways, passage.comments, strict=True)
+        if comment in needed
     ]
 
 
 def _bridge(comment: str, instance: str) -> str:
     """The bridge that a passage of `instance` with this comment is for, or an empty string."""
     match comment.split(":"):
-        case [mark, owner, bridge, "in" | "out"] if (mark, owner) == (MARK, instance):
+        case [mark, owner, bridge, "judged" | "in" | "out"] if (mark, owner) == (MARK, instance):
             return bridge
         case _:
             return ""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from .arena import Arena, arena, arrives
 from .forgeries import ALL, CREDIBLE
 from .intrusions import BETWEEN_NEIGHBOURS, INTRUSIONS, LOOSE
+from .strangers import met
 from .tally import Options, Tally
 
 
@@ -18,7 +19,7 @@ def run(options: Options) -> Tally:
     tally = Tally(part="hostile")
     for backend in options.backends:
         with arena(backend) as place:
-            for name, through in (*forged(place), *intruded(place)):
+            for name, through in (*forged(place), *intruded(place), *met(place)):
                 tally.count("attacks")
                 if through:
                     tally.count("got through")

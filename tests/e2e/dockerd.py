@@ -17,15 +17,17 @@ SERVE = "mkdir -p /w && echo %s > /w/index.html && exec httpd -f -p 80 -h /w"
 
 
 class Docker:
-    """A dockerd of its own on the world's host."""
+    """A dockerd of its own on the world's host. `programs`: it writes its rules with iptables-nft or iptables-legacy."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, programs: str = "nft") -> None:
         self._world = world
         self.root = world.root / "docker"
         self.root.mkdir()
         self.process: subprocess.Popen[bytes] | None = None
         self.environment = {**os.environ, "DOCKER_HOST": f"unix://{self.root}/sock", "DOCKER_CONFIG": str(self.root)}
         self._parent = f"netpy-e2e-{world.root.name}-docker"
+        for name in ("iptables", "ip6tables"):
+            (self.root / name).symlink_to(shutil.which(f"{name}-{programs}") or name)
 
     def start(self) -> None:
         roots = ["--data-root", f"{self.root}/data", "--exec-root", f"{self.root}/exec", "--storage-driver", "vfs"]
@@ -40,6 +42,7 @@ class Docker:
         with (self.root / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 ["nsenter", f"--net={self._world.host}", "dockerd", *roots, *ends],
+                env={**os.environ, "PATH": f"{self.root}:{os.environ['PATH']}"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -49,6 +49,10 @@ class Side:
     def populate_docker(self) -> None:
         self.docker.serve("d1", 8901)
         self.docker.serve("d2", 8902)
+        if "theirs" not in self.docker("network", "ls"):
+            self.docker("network", "create", "-o", "com.docker.network.bridge.name=strange0", "theirs")
+        for name, network in (("shy", "bridge"), ("shyer", "theirs")):
+            self.docker("run", "-d", "--name", name, "--network", network, "busybox", "sh", "-c", SERVE % name)
 
     def from_outside(self, port: int) -> str:
         return self.curl(self.world.outside, f"http://{HOST_ADDRESS}:{port}/")
@@ -98,6 +102,11 @@ class Side:
         assert self.netpy_asks("n1", f"http://{HOST_ADDRESS}:8901/") == "d1"
         address = self.netpy("inspect", "-f", "{{.NetworkSettings.Networks.own.IPAddress}}", "n2")
         assert self.docker_asks("d1", f"http://{address}/") == ""
+        for name, network in (("shy", "bridge"), ("shyer", "theirs")):
+            hidden = self.docker("inspect", "-f", f"{{{{.NetworkSettings.Networks.{network}.IPAddress}}}}", name)
+            assert self.curl(self.world.host, f"http://{hidden}/") == name
+            for container in ("n1", "n0"):
+                assert self.netpy_asks(container, f"http://{hidden}/") == "", f"{container} reaches {name}"
 
     def nothing_is_shared(self) -> None:
         """Subnets, bridges and host ports: each keeps its own, and says so when asked for the other's."""
@@ -105,12 +114,12 @@ class Side:
             create("network", "create", "another")
         shown = self.world.at(self.world.host, "ip", "-o", "-4", "addr").stdout
         subnets = [line.split()[3] for line in shown.splitlines()]
-        assert len({address.rsplit(".", 2)[0] for address in subnets}) == len(subnets) == 7, shown
+        assert len({address.rsplit(".", 2)[0] for address in subnets}) == len(subnets) == 8, shown
         taken = self.netpy.fails("run", "--rm", "-p", "8901:80", "busybox", "true")
         assert "0.0.0.0:8901" in taken.stderr and "address already in use" in taken.stderr
         refused = self.docker.run("run", "--rm", "-p", "8801:80", "busybox", "true", check=False)
         assert refused.returncode == 125 and "0.0.0.0:8801" in refused.stderr and "already in use" in refused.stderr
-        name = self.netpy.fails("network", "create", "-o", "com.docker.network.bridge.name=docker0", "theirs")
+        name = self.netpy.fails("network", "create", "-o", "com.docker.network.bridge.name=docker0", "other")
         assert "docker0" in name.stderr, name.stderr
 
     def nothing_is_left_of(self, network: str) -> None:
@@ -155,7 +164,7 @@ def test_docker_first_then_netpy(side: Side) -> None:
     side.both_meet()
     side.check_is_silent()
     side.nothing_is_shared()
-    side.docker("rm", "-f", "d1", "d2")
+    side.docker("rm", "-f", "d1", "d2", "shy", "shyer")
     side.docker.stop()
     side.netpy_works()
     side.check_is_silent()
@@ -192,7 +201,7 @@ def test_either_may_come_and_go_while_the_other_is_away(side: Side) -> None:
     side.netpy.start()
     side.netpy_works()
     side.check_is_silent()
-    side.docker("rm", "-f", "d1", "d2")
+    side.docker("rm", "-f", "d1", "d2", "shy", "shyer")
     side.docker.stop()
     side.world.at(side.world.host, "nft", "flush", "ruleset")
     side.check_is_silent()
