@@ -110,8 +110,8 @@ def play(request: pytest.FixtureRequest, host: str) -> Callable[[Callable[[World
             body(World(Breaking(MemoryKernel(INSTANCE)), directory))
             return
         Path(directory).mkdir(parents=True)
-        with closing(choose(request.param, INSTANCE)) as backend:
-            world = World(Breaking(LinuxKernel(backend, INSTANCE)), directory)
+        with closing(LinuxKernel(choose(request.param, INSTANCE), INSTANCE)) as kernel:
+            world = World(Breaking(kernel), directory)
             try:
                 body(world)
             finally:

@@ -99,8 +99,8 @@ def backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def world(namespace: str, backend: str) -> Iterator[World]:
     def build(cleanup: ExitStack) -> World:
-        rules = cleanup.enter_context(closing(choose(backend, INSTANCE)))  # pyright: ignore[reportArgumentType]
-        kernel = LinuxKernel(rules, INSTANCE)
+        rules = choose(backend, INSTANCE)  # pyright: ignore[reportArgumentType]
+        kernel = cleanup.enter_context(closing(LinuxKernel(rules, INSTANCE)))
         controller = Controller(
             store=cleanup.enter_context(closing(Store(":memory:"))),
             kernel=kernel,
