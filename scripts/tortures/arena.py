@@ -155,6 +155,7 @@ class Arena:
     """The daemon, the networks and who is in them. `close` removes everything."""
 
     def __init__(self, backend: str) -> None:
+        self.backend = backend
         self.world: World = new_world()
         self.netpy = Daemon(self.world, name="arena", flags=("--firewall-backend", backend))
         self._opened = contextlib.ExitStack()
