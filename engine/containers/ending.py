@@ -81,6 +81,17 @@ class Endings:
         parts.waiters.exited(entry.id, (code, ""))
         if delay is None and begun != RESTARTING and container.host_config.get("AutoRemove"):
             self.remove_quietly(entry)
+        if not entry.released:
+            parts.scheduler.after(AGAIN, f"{entry.id} released", lambda: self._let_go(entry))
+
+    def _let_go(self, entry: Entry) -> None:
+        """What could not be given back at its end, tried until it can be; whoever starts or removes it does so, too."""
+        with entry.lock:
+            if entry.released or entry.container.state.running or not self.parts.records.exists(entry):
+                return
+            entry.released = not release(self.parts, entry.container)
+            if not entry.released:
+                self.parts.scheduler.after(AGAIN, f"{entry.id} released", lambda: self._let_go(entry))
 
     def again(self, entry: Entry) -> None:
         """The back-off is over: start the container once more."""

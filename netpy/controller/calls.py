@@ -46,11 +46,13 @@ class _Call(Generic[T]):
         self.answer: list[T] = []
         self.error: BaseException | None = None
 
-    def run(self) -> None:
+    def run(self, answered: Callable[[], None]) -> None:
+        """Do it; `answered` is told before whoever waits is."""
         try:
             self.answer = [self._work()]
         except BaseException as error:  # foreign code: SystemExit must not end the thread unnoticed
             self.error = error
+        answered()
         with self._lock:
             self.done.set()
             is_late = self._given_up
@@ -83,7 +85,7 @@ class Calls:
                 raise DriverError(f"{who}: {what} is not tried: {UNANSWERED} earlier calls have not been answered yet")
         call = _Call(work, late)
         with self._lock:
-            started(lambda: self._run(who, call), f"{who}: {what}")
+            started(lambda: call.run(lambda: self._answered(who)), f"{who}: {what}")
             self._unanswered[who] += 1
         if not call.done.wait(timeout) and call.give_up():
             logger.warning("%s: %s has not answered within %g s", who, what, timeout)
@@ -92,12 +94,9 @@ class Calls:
             raise named(who, what, call.error) from call.error
         return call.answer[0]
 
-    def _run(self, who: str, call: _Call[T]) -> None:
-        try:
-            call.run()
-        finally:
-            with self._lock:
-                self._unanswered[who] -= 1
+    def _answered(self, who: str) -> None:
+        with self._lock:
+            self._unanswered[who] -= 1
 
 
 def named(who: str, what: str, error: BaseException) -> NetpyError:

@@ -60,6 +60,9 @@ class Trials:
                 self._blame(f"said to be done: {outcome}")
             if answer and SPEECHLESS not in answer and operation.name in MAKING and outcome != UNDONE:
                 self._blame(f"refused ({answer}), and left as {outcome}")
+            if outcome not in (DONE, UNDONE):  # half of a removal: the daemon sees to the rest
+                settled(lambda: operation.outcome(stage) in (DONE, UNDONE), 8)
+                outcome = operation.outcome(stage)
             if outcome != DONE and (again := refused(stage, operation.act)):
                 self._blame(f"does not work when it is back: {again}; before: {answer}")
             if operation.name != "restart" and (outcome := operation.outcome(stage)) != DONE:

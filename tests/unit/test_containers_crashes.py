@@ -203,6 +203,23 @@ def test_an_end_that_could_not_be_recorded_is_recorded_later(lab: Lab) -> None:
     lab.containers.remove("web")
 
 
+def test_what_could_not_be_given_back_at_the_end_is_given_back_later(lab: Lab) -> None:
+    identity = lab.run("web", PortBindings={"80/tcp": [{"HostPort": "8800"}]})
+
+    def full(*args: Any) -> None:
+        raise KernelError("writing the store: database or disk is full")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lab.parts.controller, "release", full)
+        lab.runtime.end(identity, 7)
+        until(lambda: status(lab, "web") == "exited" and lab.agenda.due())
+        lab.agenda.elapse()
+        assert leftovers(lab) != [], "it is still too early"
+    lab.agenda.elapse()
+    assert leftovers(lab) == []
+    assert lab.agenda.due() == []
+
+
 @pytest.mark.parametrize("place", ["volumes.remove", "records.drop"])
 def test_a_removal_that_met_a_full_disk_can_be_asked_for_again(lab: Lab, place: str) -> None:
     lab.create("web", {"Volumes": {"/data": {}}})

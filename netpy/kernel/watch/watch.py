@@ -70,7 +70,7 @@ class Watch:
         self._timing = timing or Timing()
         self._thread: threading.Thread | None = None
         self._earliest = 0.0
-        self._tried = 0
+        self._tried = self._failed = 0
         self._news = News()
         with ExitStack() as opened:
             self._transactions = opened.enter_context(Transactions(instance))
@@ -136,12 +136,13 @@ class Watch:
             mended = self._mend(None if news.rules else news.links, news.inside, wait=self._tried >= timing.tries)
         except Exception as error:  # whatever it is: the next event must find somebody listening
             logger.warning("looking after somebody else's change: %s", error)
-            self._earliest = time.monotonic() + timing.respite
+            self._failed += 1  # something was short for a moment, or it will go on failing
+            self._earliest = time.monotonic() + min(timing.respite, timing.pause * 2**self._failed)
             return
         if mended is None:
             self._earliest = time.monotonic() + timing.settle
             return
-        self._news, self._tried = News(), 0
+        self._news, self._tried, self._failed = News(), 0, 0
         self._earliest = time.monotonic() + (self._after(mended) if mended else timing.pause)
 
     def _after(self, mended: list[str]) -> float:

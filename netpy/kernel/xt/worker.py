@@ -284,5 +284,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(ConnectionError):  # the daemon was killed: there is nobody to answer any more
+    with contextlib.suppress(OSError):  # there is nobody to answer any more, or no memory for it: another is started
         main()
