@@ -9,9 +9,11 @@ import os
 import signal
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.runtime import cgroups
 from scripts.benches.place import Place
 
 PER_CONTAINER = ("conmon", "containerd-shim", "docker-proxy")
@@ -63,10 +65,12 @@ def weight(among: Iterable[Process]) -> float:
 
 
 def end(place: Place, patience: float = 10) -> list[Process]:
-    """End whatever is left in a place, by process id; returns what would not go."""
+    """End whatever is left in a place, by process id, and remove their control groups; returns what would not go."""
     deadline = time.monotonic() + patience
     mine = os.getpid()
+    groups: set[str] = set()
     while (left := [process for process in processes(place) if process.pid != mine]) and time.monotonic() < deadline:
+        groups.update(*(_groups(process.pid) for process in left))
         # Those that look after containers go first, so that none of them restarts anything.
         for process in sorted(left, key=lambda process: not process.at_home):
             try:
@@ -74,4 +78,13 @@ def end(place: Place, patience: float = 10) -> list[Process]:
             except ProcessLookupError:
                 continue
         time.sleep(0.1)
+    for group in groups - _groups(mine):
+        with suppress(ExceptionGroup):
+            cgroups.remove(cgroups.detect(), group)
     return left
+
+
+def _groups(pid: int) -> set[str]:
+    """The paths of the control groups that a process is in, but for the root."""
+    text = cgroups.read(Path(f"/proc/{pid}/cgroup"))
+    return {path for line in text.splitlines() if (path := line.split(":", 2)[2]) != "/"}

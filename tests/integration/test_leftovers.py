@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from engine.runtime import cgroups
+from scripts.benches import census
 from scripts.benches.place import Place
 
 pytestmark = pytest.mark.root
@@ -37,5 +41,22 @@ def test_a_place_of_a_benchmark_has_a_directory_of_control_groups_of_its_own(tmp
         assert not Path("/sys/fs/cgroup/netpy-own").exists()
         trees = place.host.run("sh", "-c", "grep ' - cgroup2 ' /proc/self/mountinfo; echo /sys/fs/cgroup/*/tasks")
         assert "cgroup2" not in trees and "/sys/fs/cgroup/memory/tasks" in trees
+    finally:
+        place.close()
+
+
+def test_what_is_ended_with_a_place_leaves_no_control_group(tmp_path: Path) -> None:
+    tree = cgroups.detect().trees[0]
+    group = tree / f"netpy-{secrets.token_hex(8)}"
+    place = Place(tmp_path)
+    try:
+        script = f"mkdir {group}; echo $$ >{group}/cgroup.procs; echo in; exec sleep 600"
+        process = place.host.spawn(["sh", "-c", script], stdout=subprocess.PIPE)
+        assert process.stdout
+        with process.stdout as said:
+            assert said.readline() == b"in\n" and group.is_dir()
+        threading.Thread(target=process.wait, daemon=True).start()
+        assert census.end(place) == []
+        assert not group.exists()
     finally:
         place.close()
