@@ -18,7 +18,7 @@ from engine.containers.records import Entry
 from engine.containers.release import REMOVING, REMOVING_ALL, each, release, with_phase
 from engine.containers.volumes import ANONYMOUS
 from engine.model import Container
-from netpy.errors import Conflict, KernelError, NetpyError
+from netpy.errors import Conflict, KernelError, NetpyError, NotFound
 
 
 def remove(parts: Parts, entry: Entry, *, volumes: bool) -> None:
@@ -72,10 +72,8 @@ def remove_anonymous(parts: Parts, container: Container) -> None:
         try:
             if ANONYMOUS in (parts.volumes.get(name).get("Labels") or {}):
                 parts.volumes.remove(name, leaving=container.id)
-        except Conflict:
-            continue  # another container has it by --volumes-from
-        except NetpyError:
-            continue
+        except (Conflict, NotFound):
+            continue  # another container has it by --volumes-from, or it has gone
 
 
 def _remove_tree(path: Path) -> None:

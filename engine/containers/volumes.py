@@ -24,7 +24,7 @@ from engine.containers.documents import table
 from engine.containers.volumeoptions import Mounting
 from engine.model import Json
 from engine.runtime import filesystems
-from netpy.errors import Conflict, KernelError, NotFound
+from netpy.errors import Conflict, KernelError, NetpyError, NotFound
 from netpy.faults import point
 from netpy.store import Store
 
@@ -119,7 +119,12 @@ class Volumes:
             if self.path(name).parent.exists():
                 point("before removing a volume")
                 self.path(name).parent.rename(condemned)
-            self._store.delete(KIND, name)
+            try:
+                self._store.delete(KIND, name)
+            except NetpyError:  # the disk is full: it is a volume still
+                if condemned.exists():
+                    condemned.rename(self.path(name).parent)
+                raise
             point("before removing a volume's files")
             if condemned.exists():
                 shutil.rmtree(condemned)

@@ -220,7 +220,7 @@ def test_what_could_not_be_given_back_at_the_end_is_given_back_later(lab: Lab) -
     assert lab.agenda.due() == []
 
 
-@pytest.mark.parametrize("place", ["volumes.remove", "records.drop"])
+@pytest.mark.parametrize("place", ["volumes.remove", "records.drop", "store.delete"])
 def test_a_removal_that_met_a_full_disk_can_be_asked_for_again(lab: Lab, place: str) -> None:
     lab.create("web", {"Volumes": {"/data": {}}})
     owner, _, name = place.partition(".")
@@ -229,10 +229,11 @@ def test_a_removal_that_met_a_full_disk_can_be_asked_for_again(lab: Lab, place: 
         raise OSError(28, "No space left on device") if owner == "volumes" else KernelError("disk is full")
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(getattr(lab.parts, owner), name, full)
+        patched.setattr(lab.store if owner == "store" else getattr(lab.parts, owner), name, full)
         with pytest.raises((OSError, KernelError), match=r"No space|full"):
             lab.containers.remove("web", volumes=True)
     assert status(lab, "web") == "dead"
+    assert [path.name for path in (lab.root / "volumes").iterdir() if path.name.startswith(".")] == []
     lab.containers.remove("web", volumes=True)
     assert lab.containers.all() == []
     assert lab.containers.volumes.all() == []
