@@ -149,7 +149,8 @@ def _root(parent: str, condition: str, target: str, *, first: bool = False) -> H
 
 def _isolate(instance: str, intent: Isolate) -> Iterator[KernelObject]:
     bridge, family, p = checked_interface(intent.bridge), _family(intent.subnet), prefix(instance)
-    yield Passage(where="nft", family=family, instance=instance, bridge=bridge)
+    for where in ("nft", "frame"):
+        yield Passage(where=where, family=family, instance=instance, bridge=bridge)
     yield _filter(p, family, intent)
     guard = f"{p}-G-{_digest(bridge, intent.subnet)}"
     hooks: list[Hook] = []

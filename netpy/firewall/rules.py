@@ -272,14 +272,15 @@ class Passage:
 
     Docker up to 27 relies on that policy to keep strangers from its containers' ports that are not published. So where
     its chain is that drops what leaves by a bridge of its, whatever the bridge is called, what comes from ours goes
-    through it first: published ports and answers were accepted by Docker's own rules before.
+    through it first: published ports and answers were accepted by Docker's own rules before. In the legacy tables our
+    own frame may stand before Docker's rules; there ("frame") it is asked about new connections that nobody translated.
     """
 
     RANK: ClassVar[int] = 11
     ISOLATION: ClassVar[str] = "DOCKER-ISOLATION-STAGE-2"
     MUTABLE: ClassVar[frozenset[str]] = frozenset()
 
-    where: Literal["nft", "legacy"]
+    where: Literal["nft", "legacy", "frame"]
     family: Family
     instance: str
     bridge: str
@@ -297,9 +298,12 @@ class Passage:
 
     def needed(self, *, judged: bool) -> tuple[str, ...]:
         """The comments of the rules that belong there; `judged` is whether Docker's chain is there."""
-        return self.comments if judged else self.comments[1:]
+        accepting = () if self.where == "frame" else self.comments[1:]
+        return (self.comments[0], *accepting) if judged else accepting
 
     def describe(self) -> str:
+        if self.where == "frame":
+            return f"iptables-legacy (IPv{self.family}) what enters by {self.bridge} passes {self.ISOLATION}"
         kind = "iptables-nft" if self.where == "nft" else "iptables-legacy"
         return f"{kind} (IPv{self.family}) FORWARD accepts -i {self.bridge} and -o {self.bridge}"
 

@@ -3,7 +3,7 @@
 `Native` writes into `ip filter` and `ip6 filter`, the tables of iptables-nft, rules of a form that `iptables` still
 lists (interface names, a counter, a comment). `Legacy` does the same in the legacy tables through the worker, which
 it does not start as long as those tables are not there. A chain that is not there needs no passage, and one in the
-legacy tables that is empty and accepts neither.
+legacy tables that is empty and accepts neither. `Framed` are those in our own frame of the legacy tables.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Container, Sequence
 
 from netpy.diff import Change, Delete
 from netpy.errors import NetpyError
+from netpy.firewall.iptables import prefix
 from netpy.firewall.rules import MARK, Passage
 from netpy.kernel.nft.lookup import Reader
 from netpy.kernel.xt.client import ChainRules, TableEdits, Worker
@@ -21,6 +22,7 @@ from netpy.model import Family
 _TABLE: dict[Family, str] = {4: "ip", 6: "ip6"}
 _FAMILIES: tuple[Family, Family] = (4, 6)
 _CHAIN, _ISOLATION = "FORWARD", Passage.ISOLATION
+_NEW = "-m conntrack --ctstate NEW -m conntrack ! --ctstate DNAT"
 logger = logging.getLogger(__name__)
 
 
@@ -131,6 +133,55 @@ class Legacy:
             logger.warning("cannot tell whether legacy iptables lets bridges through: %s", error)
             return None
         return chains if chains[_CHAIN].rules or chains[_CHAIN].policy != "ACCEPT" else None
+
+
+class Framed:
+    """Those in our own frame of the legacy tables, before it accepts what comes from our bridges."""
+
+    def __init__(self, instance: str, worker: Worker) -> None:
+        self._instance = instance
+        self._worker = worker
+        self._chain = f"{prefix(instance)}-FROM"
+
+    def has(self, passage: Passage) -> bool:
+        """Whether its rule is there, or none is needed."""
+        chains = self._chains(passage.family)
+        return self._comments(chains).issuperset(passage.needed(judged=_ISOLATION in chains))
+
+    def edits(self, changes: Sequence[Change]) -> list[TableEdits]:
+        """What makes the changes."""
+        found: list[TableEdits] = []
+        for change in changes:
+            wanted = not isinstance(change, Delete)
+            passage = change.after if wanted else change.before
+            if not isinstance(passage, Passage) or "filter" not in self._worker.tables(passage.family):
+                continue
+            judged = wanted and _ISOLATION in self._chains(passage.family)
+            found.append(
+                TableEdits(passage.family, "filter", self._edits(passage, judged), self._edits(passage, False))
+            )
+        return found
+
+    def owned(self) -> set[Passage]:
+        return {
+            Passage(where="frame", family=family, instance=self._instance, bridge=bridge)
+            for family in _FAMILIES
+            for comment in self._comments(self._chains(family))
+            if (bridge := _bridge(comment, self._instance))
+        }
+
+    def _edits(self, passage: Passage, *, judged: bool) -> list[list[object]]:
+        comment = passage.comments[0]
+        rule = f"-i {passage.bridge} {_NEW} -j {_ISOLATION}"
+        return [["hook", self._chain, rule, comment, True] if judged else ["unhook", self._chain, comment]]
+
+    def _chains(self, family: Family) -> dict[str, ChainRules]:
+        if "filter" not in self._worker.tables(family):
+            return {}
+        return self._worker.read("", [(family, "filter", [self._chain, _ISOLATION])])[0]
+
+    def _comments(self, chains: dict[str, ChainRules]) -> set[str]:
+        return set(chains[self._chain].comments) if self._chain in chains else set()
 
 
 def _comments(chains: dict[str, ChainRules] | None) -> set[str]:

@@ -2,8 +2,7 @@
 
 Docker keeps its own networks apart; so must it be between its containers and ours, in both directions, whatever
 flavour of iptables it writes its rules with. Ports that are not published are tried, on a bridge that Docker named and
-on one that bears a name of its own. Left out is the one combination that is known to be open and said to be in
-docs/security.md: both in the legacy tables.
+on one that bears a name of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +16,10 @@ from tests.e2e.world import HOST_ADDRESS, eventually
 
 from .arena import SECRET, Arena
 
+SWEEP = {
+    "nft": "for t in filter nat; do nft delete table ip $t; done 2>&1 || :",
+    "legacy": "iptables-legacy -P FORWARD ACCEPT",
+}
 NETWORKS = {"shy": "bridge", "shyer": "theirs"}
 PUBLISHED = 8890
 
@@ -25,13 +28,11 @@ def met(place: Arena) -> Iterator[tuple[str, str]]:
     """(name, what happened) of every try; nothing happened if it is empty. None without a dockerd to be had."""
     if not (shutil.which("dockerd") and shutil.which("docker")):
         return
-    for programs in ("nft", "legacy") if place.backend == "nftables" else ("nft",):
+    for programs in ("nft", "legacy"):
         docker = Docker(place.world, programs=programs)
         with contextlib.ExitStack() as cleanup:
             # What Docker leaves in one flavour's tables is in the way of the other's.
-            cleanup.callback(
-                place.on_host, "sh", "-c", "for t in filter nat; do nft delete table ip $t; done 2>&1 || :"
-            )
+            cleanup.callback(place.on_host, "sh", "-c", SWEEP[programs])
             cleanup.callback(docker.close)
             docker.start()
             docker("network", "create", "-o", "com.docker.network.bridge.name=strange0", "theirs")

@@ -115,6 +115,34 @@ def test_passages_through_dockers_forward_chain(host: Host, kind: str, variant: 
         assert "-A DOCKER ! -i docker0 -o docker0 -j DROP" in host.run(f"iptables-{variant}", "-S")
 
 
+JUDGE = """*filter
+:DOCKER-ISOLATION-STAGE-2 - [0:0]
+-A DOCKER-ISOLATION-STAGE-2 -o docker0 -j DROP
+-A DOCKER-ISOLATION-STAGE-2 -j RETURN
+COMMIT
+"""
+
+
+@pytest.mark.parametrize("variant", ("nft", "legacy"))
+@pytest.mark.parametrize("kind", ("nftables", "iptables"))
+def test_dockers_isolation_is_asked_before_ours_is_let_through(host: Host, kind: str, variant: str) -> None:
+    with closing(host.make(kind)) as backend:
+        wanted = bring_about(backend, network("br-a", 9))
+        host.run(f"iptables-{variant}-restore", "--noflush", text=DOCKER)
+        bring_about(backend, network("br-a", 9))
+        host.run(f"iptables-{variant}-restore", "--noflush", text=JUDGE)
+        assert {type(obj) for obj in wanted - backend.observe(wanted)} == {Passage}
+        bring_about(backend, network("br-a", 9))
+        assert backend.observe(wanted) == wanted
+        rules = [rule for rule in host.run(f"iptables-{variant}", "-S").splitlines() if " -i br-a " in rule]
+        chain = [rule for rule in rules if rule.split()[1].endswith(("FORWARD", "-FROM"))]
+        assert '"netpy:netpy:br-a:judged" -j DOCKER-ISOLATION-STAGE-2' in chain[0]
+        assert chain[1].endswith("-j ACCEPT")
+        backend.apply(list(diff(backend.observe(wanted), ())))
+        assert "netpy" not in host.run(f"iptables-{variant}", "-S").lower()
+        assert not [obj for obj in backend.owned() if isinstance(obj, Passage)]
+
+
 # ---- choosing ----------------------------------------------------------------------------------------------------
 
 

@@ -75,9 +75,10 @@ def test_only_the_families_in_use_get_a_frame() -> None:
     assert iptables.lower("netpy", [bridge]) == {bridge}
 
 
-def test_legacy_needs_no_passage_of_its_own() -> None:
+def test_in_the_legacy_tables_a_passage_stands_in_our_own_frame() -> None:
     state = iptables.lower("netpy", SCENARIOS["dual-stack"])
-    assert {(obj.where, obj.family) for obj in state if isinstance(obj, Passage)} == {("nft", 4), ("nft", 6)}
+    passages = {(obj.where, obj.family) for obj in state if isinstance(obj, Passage)}
+    assert passages == {("nft", 4), ("nft", 6), ("frame", 4), ("frame", 6)}
 
 
 def test_chains_are_compared_by_what_the_kernel_can_tell() -> None:

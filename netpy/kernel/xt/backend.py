@@ -25,6 +25,7 @@ from netpy.diff import Change, Delete, Plan, State
 from netpy.errors import NetpyError, NotFound
 from netpy.firewall import iptables
 from netpy.firewall.rules import Chain, Element, Opening, Passage, Ruleset, Skeleton, inner
+from netpy.kernel import passages
 from netpy.kernel.nft import library
 from netpy.kernel.nft.tables import Tables
 from netpy.kernel.xt import edits
@@ -51,6 +52,7 @@ class Xtables:
         self._prefix = iptables.prefix(instance)
         self._lock = threading.Lock()
         self._worker = Worker()
+        self._framed = passages.Framed(instance, self._worker)
         self._tables = Tables(instance, inet=False) if library.installed() else None
         frames = [each for each in iptables.skeleton(instance, 4).frames if each.open and not each.user]
         self._rooms = {table: [each.name for each in frames if each.table == table] for table in TABLES}
@@ -77,6 +79,7 @@ class Xtables:
     def owned(self) -> State:
         with self._lock:
             found: set[KernelObject] = self._tables.owned() if self._tables else set()
+            found |= self._framed.owned()
             for family in FAMILIES:
                 if self._worker.tables(family):
                     found |= self._everything(family)
@@ -109,7 +112,8 @@ class Xtables:
             for family in FAMILIES:
                 if self._worker.tables(family):
                     chains = [each for each in self._everything(family) if not isinstance(each, Skeleton)]
-                    self._change("", [Delete(each) for each in chains])
+                    passing = [each for each in self._framed.owned() if each.family == family]
+                    self._change("", [Delete(each) for each in (*chains, *passing)])
                     self._retire("", iptables.skeleton(self._instance, family))
 
     def disturbed(self) -> bool:
@@ -125,7 +129,9 @@ class Xtables:
 
     def _standing(self, like: State) -> set[KernelObject]:
         """What was made with a network: chains that open nothing, and what of nf_tables is of that kind."""
-        ours: set[KernelObject] = {obj for obj in like if isinstance(obj, Skeleton | Chain) and not obj.key.netns}
+        ours: set[KernelObject] = {
+            obj for obj in like if (isinstance(obj, Skeleton | Chain) and not obj.key.netns) or _is_framed(obj)
+        }
         return ours | (self._tables.standing(like - ours) if self._tables else set())
 
     def _frame_is_there(self) -> bool:
@@ -134,8 +140,10 @@ class Xtables:
         return "filter" in self._worker.tables(4) and bool(self._worker.read("", [(4, "filter", [name])])[0])
 
     def _look(self, path: str, wanted: Sequence[KernelObject]) -> set[KernelObject]:
-        bridged = frozenset(obj for obj in wanted if isinstance(obj, _BRIDGED))
+        framed = {obj for obj in wanted if _is_framed(obj)}
+        bridged = frozenset(obj for obj in wanted if isinstance(obj, _BRIDGED)) - framed
         found: set[KernelObject] = set(self._tables.observe(bridged) if self._tables else bridged)
+        found |= {obj for obj in framed if isinstance(obj, Passage) and self._framed.has(obj)}
         ours = [obj for obj in wanted if not isinstance(obj, _BRIDGED)]
         seen = self._read(path, ours)
         for obj in ours:
@@ -188,15 +196,19 @@ class Xtables:
         return found
 
     def _change(self, path: str, changes: Sequence[Change]) -> None:
-        bridged = [change for change in changes if isinstance(_object(change), _BRIDGED)]
+        framed = [change for change in changes if _is_framed(_object(change))]
+        bridged = [change for change in changes if isinstance(_object(change), _BRIDGED) and change not in framed]
         ours = [change for change in changes if not isinstance(_object(change), _BRIDGED)]
         wanted = edits.table_edits(ours, self._rooms)
         if wanted:
             self._worker.write(path, wanted)
         try:
+            if framed:
+                self._pass(path, framed)
             if bridged and self._tables:
                 self._tables.change(path, bridged)
         except NetpyError:
+            self._pass(path, list(Plan(tuple(framed)).undo()))
             undo = edits.table_edits(list(Plan(tuple(ours)).undo()), self._rooms)
             if undo:
                 self._worker.write(path, undo)
@@ -204,6 +216,10 @@ class Xtables:
         for change in ours:
             if isinstance(change, Delete) and isinstance(change.before, Skeleton):
                 self._retire(path, change.before)
+
+    def _pass(self, path: str, changes: Sequence[Change]) -> None:
+        for each in self._framed.edits(changes):
+            self._worker.write(path, [each])
 
     def _retire(self, path: str, frame: Skeleton) -> None:
         """Remove the static chains, if none of those that networks share holds a rule any more."""
@@ -239,6 +255,10 @@ def in_use() -> bool:
 
 def _netns(change: Change) -> str:
     return change.key.netns
+
+
+def _is_framed(obj: object) -> bool:
+    return isinstance(obj, Passage) and obj.where == "frame"
 
 
 def _object(change: Change) -> KernelObject:
