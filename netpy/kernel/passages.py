@@ -157,9 +157,8 @@ class Framed:
             if not isinstance(passage, Passage) or "filter" not in self._worker.tables(passage.family):
                 continue
             judged = wanted and _ISOLATION in self._chains(passage.family)
-            found.append(
-                TableEdits(passage.family, "filter", self._edits(passage, judged), self._edits(passage, False))
-            )
+            edits, undo = self._edits(passage, judged=judged), self._edits(passage, judged=False)
+            found.append(TableEdits(passage.family, "filter", edits, undo))
         return found
 
     def owned(self) -> set[Passage]:
