@@ -10,6 +10,7 @@ The samples that each begins with, and every input that ever broke one, are file
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -271,12 +272,10 @@ def _dockerignore() -> Reader:
 
 @target("daemon-json", code=("engine.settings", "engine.images.endpoints"), documents=True)
 def _daemon_json() -> Reader:
-    import tempfile
-
     from engine import settings
     from netpy.errors import InvalidArgument
 
-    file = Path(tempfile.mkdtemp(prefix="netpy-fuzz-", dir="/dev/shm")) / "daemon.json"
+    file = Path(f"/proc/self/fd/{os.memfd_create('daemon.json')}")  # a file that goes with the process
 
     def read(data: bytes) -> None:
         file.write_bytes(data)
