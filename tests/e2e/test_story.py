@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from ipaddress import ip_network
 
 import pytest
 
@@ -42,14 +43,14 @@ def test_a_network_is_created_and_inspected_as_docker_shows_it(netpy: Daemon) ->
     ]  # fmt: skip
     assert found["Id"] == network_id and found["Driver"] == "bridge" and found["Scope"] == "local"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", found["Created"])
-    subnet = found["IPAM"]["Config"][0]["Subnet"]
+    subnet = ip_network(found["IPAM"]["Config"][0]["Subnet"])
     assert found["IPAM"] == {
         "Driver": "default",
         "Options": {},
-        "Config": [{"Subnet": subnet, "Gateway": subnet.replace("0.0/16", "0.1")}],
+        "Config": [{"Subnet": str(subnet), "Gateway": str(subnet[1])}],
     }
     assert endpoint["Name"] == "subnet_nginx"
-    assert endpoint["IPv4Address"] == subnet.replace("0.0/16", "0.2/16") and endpoint["IPv6Address"] == ""
+    assert endpoint["IPv4Address"] == f"{subnet[2]}/{subnet.prefixlen}" and endpoint["IPv6Address"] == ""
     octets = [int(part) for part in endpoint["IPv4Address"].partition("/")[0].split(".")]
     assert endpoint["MacAddress"] == "02:42:" + ":".join(f"{octet:02x}" for octet in octets)
     assert found["Options"] == {} and found["Labels"] == {} and found["ConfigFrom"] == {"Network": ""}

@@ -169,25 +169,17 @@ class Daemon:
             self("network", "rm", *extra)
 
     def close(self) -> None:
-        """Remove all there is, end the daemon and its name server, delete its files and its default bridge.
+        """Remove all there is, end the daemon and its name server, delete its files.
 
-        The bridge would keep its subnet: the daemons of a whole run would use up the default pools.
+        Its default bridge and its rules stay until the world ends: the subnet is not for the daemons that come after.
         """
         if self.process:
             if self.process.poll() is not None:
                 self.start()  # a test that failed half-way may have left it dead, and its containers running
             self.clean()
-            bridge = self.default_bridge()
             self.stop()
-            if bridge:
-                self.world.at(self.world.host, "ip", "link", "delete", bridge, check=False)
         self.end_name_server()
         shutil.rmtree(self.data_root, ignore_errors=True)
-
-    def default_bridge(self) -> str:
-        """The link's name; empty for a daemon that has none."""
-        option = '{{index .Options "com.docker.network.bridge.name"}}'
-        return self.run("network", "inspect", "--format", option, "bridge", check=False).stdout.strip()
 
     def end_name_server(self) -> None:
         """The name server outlives its daemon on purpose; here nobody comes back for it."""
