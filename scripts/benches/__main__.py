@@ -28,6 +28,7 @@ from scripts.benches.rows import Row, from_json, to_json
 
 GROUPS = ("commands", "scale", "parallel", "restart", "memory", "names", "traffic", "complexity", "cni", "drivers")
 WITHOUT_ENGINES = {"cni", "drivers"}
+LONG, ENOUGH = {"names", "traffic", "complexity"}, 5  # groups whose one round takes a minute, and rounds of theirs
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
@@ -138,6 +139,8 @@ def run(groups: Sequence[str], options: Options, wanted: Sequence[str]) -> dict[
 
 def timed(group: str, contenders: list[Contender], options: Options, document: dict[str, Any]) -> list[Row]:
     """A group's rows, printed; how long they took, and how busy the machine was, is noted."""
+    if group in LONG:
+        options = replace(options, rounds=min(options.rounds, ENOUGH))
     load, begun = os.getloadavg()[0], time.monotonic()
     print(f"\n{group}", flush=True)
     rows = measure(group, contenders, options)

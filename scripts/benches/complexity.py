@@ -160,7 +160,7 @@ def measured(grow: Grow, backend: netfilter.Choice, options: Options) -> Curve:
 
     def live() -> Curve:
         with a_world(backend) as world:
-            return curve(grow, SIZES[grow][options.quick], world, options.at_most(5))  # pyright: ignore
+            return curve(grow, SIZES[grow][options.quick], world, options.rounds)  # pyright: ignore
 
     try:
         return netns.run_in(host, live)

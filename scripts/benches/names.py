@@ -73,7 +73,7 @@ def run(contenders: list[Contender], options: Options) -> list[Row]:
         cores = sorted(os.sched_getaffinity(0))
         for server in servers:
             stack.enter_context(_alone(server, cores[-1]))
-        for _ in range(options.at_most(5)):
+        for _ in range(options.rounds):
             for server in servers:
                 try:
                     figures = _round(server, questions, options.size(2, 1), cores[0])

@@ -14,7 +14,3 @@ class Options:
 
     def size(self, full: int, quick: int) -> int:
         return quick if self.quick else full
-
-    def at_most(self, rounds: int) -> int:
-        """Rounds of a group whose one round takes minutes."""
-        return min(self.rounds, rounds)

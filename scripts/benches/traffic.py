@@ -68,7 +68,7 @@ def _ways(contenders: list[Contender], options: Options) -> list[Row]:
         for contender in contenders:
             stack.callback(contender.clear)
             courses[contender.name] = _engine(contender)
-        for _ in range(options.at_most(5)):
+        for _ in range(options.rounds):
             for name, ways in courses.items():
                 for what, way in ways.items():
                     _take(samples, name, what, way, options.size(2, 1))
