@@ -35,6 +35,7 @@ from scripts.benches.rows import OURS, Row, bound
 INSTANCE = "netpycost"
 BACKENDS: tuple[netfilter.Choice, ...] = ("nftables", "iptables")
 TOGETHER = 100  # ports, or names, of one container
+SETTLED = 3.0  # seconds; until then the neighbours of new containers are told of them, in this process too
 Curve = dict[int, dict[str, float]]  # size, operation: milliseconds
 
 
@@ -124,6 +125,7 @@ def curve(grow: Grow, sizes: tuple[int, ...], world: World, rounds: int) -> Curv
         for number in range(there, size):
             grow(world, number)
         there = size
+        time.sleep(SETTLED)
         samples: dict[str, list[float]] = defaultdict(list)
         for _ in range(rounds):
             for name, cost in once(world, sandbox):
