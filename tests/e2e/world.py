@@ -29,7 +29,7 @@ HOST_ADDRESS, OUTSIDE_ADDRESS = "198.51.100.1", "198.51.100.2"
 HOST_ADDRESS6, OUTSIDE_ADDRESS6 = "2001:db8:51::1", "2001:db8:51::2"
 
 
-def eventually(condition: Callable[[], Any], what: str = "", seconds: float = 15) -> Any:
+def eventually(condition: Callable[[], Any], what: str = "", seconds: float = 60) -> Any:
     """The first true answer of `condition`; fails when there was none in time."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):

@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).parents[2]
 APPLETS = ("sh", "ls", "sleep", "cat", "echo", "id", "true", "httpd", "nslookup", "hostname", "ip", "wget")
 
 
-def until(condition: Callable[[], object], patience: float = 20.0) -> Any:
+def until(condition: Callable[[], object], patience: float = 60.0) -> Any:
     """Wait for something that another process does; what it then is."""
     deadline = time.monotonic() + patience
     while not (found := condition()):
