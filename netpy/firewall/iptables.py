@@ -5,11 +5,12 @@ Pure: rules are texts in the words of `iptables -S`, no I/O. What the rules mean
 `netpy.firewall.nft`; the two compilers say the same thing and are held to one matrix of tests. With P for the
 instance's prefix (`NETPY`):
 
-    mangle  PREROUTING → P-GUARD          per subnet: nothing for 127.0.0.0/8 from a bridge, nobody straight to
-    containers nat     PREROUTING, OUTPUT (to a local address) → P-PUBLISHED → P-BOUND (one address), then P-PORTS
-    (any address) nat     POSTROUTING → P-POSTROUTING   per subnet: hairpin, masquerading filter  FORWARD → P-USER
-    the user's; never flushed, and never removed while it holds a rule filter  FORWARD → P-FORWARD           →
-    P-INSIDE, P-INTERNAL, P-ALLOW, P-INTO, P-FROM, in this order
+* mangle PREROUTING → P-GUARD, per subnet: nothing for 127.0.0.0/8 from a bridge, nobody straight to containers;
+* nat PREROUTING and OUTPUT (to a local address) → P-PUBLISHED → P-BOUND (one address), then P-PORTS (any address);
+* nat POSTROUTING → P-POSTROUTING, per subnet: hairpin, masquerading;
+* filter FORWARD → P-USER: the user's; never flushed, and never removed while it holds a rule;
+* filter FORWARD → P-FORWARD → P-INSIDE, P-INTERNAL, P-ALLOW, P-INTO, P-FROM, in this order; where a Docker has its
+  isolation in the same tables, P-FROM asks that first (`rules.Passage`).
 
 Everything that goes *into* one of our bridges is decided (P-INTO) before anything that comes *out of* one is accepted
 (P-FROM), so the order of networks does not matter. The user's chain carries the instance's name as well, since each
