@@ -105,18 +105,21 @@ def test_a_full_disk_leaves_the_world_as_it_was(operation: Callable[[Machine], N
     assert m.controller.check() == []
 
 
+class Full(Store):
+    """A store with room for so many more transactions, less one."""
+
+    room = 1 << 20
+
+    @contextmanager
+    def transaction(self) -> Generator[Transaction]:
+        self.room -= 1
+        if self.room <= 0:
+            raise KernelError("writing the store: database or disk is full")
+        with super().transaction() as inside:
+            yield inside
+
+
 def test_what_a_full_disk_would_not_let_go_goes_with_the_next_change():
-    class Full(Store):
-        room = 1 << 20
-
-        @contextmanager
-        def transaction(self) -> Generator[Transaction]:
-            self.room -= 1
-            if self.room <= 0:
-                raise KernelError("writing the store: database or disk is full")
-            with super().transaction() as inside:
-                yield inside
-
     store = Full(":memory:")
     m = Machine(store=store)
     m.controller.create_network(NetworkSpec(name="front"))
@@ -131,17 +134,6 @@ def test_what_a_full_disk_would_not_let_go_goes_with_the_next_change():
 
 
 def test_a_network_that_neither_came_to_be_nor_could_be_dropped_is_in_nobodys_way():
-    class Full(Store):
-        room = 1 << 20
-
-        @contextmanager
-        def transaction(self) -> Generator[Transaction]:
-            self.room -= 1
-            if self.room <= 0:
-                raise KernelError("writing the store: database or disk is full")
-            with super().transaction() as inside:
-                yield inside
-
     store = Full(":memory:")
     m = Machine(store=store)
     store.room = 2  # that it is pending is written, and nothing after that
